@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -538,14 +539,14 @@ def test_no_config_at_all(tmp_path: Path, s2: Shell) -> None:
 
 
 def test_an_unreachable_api_ends_with_3_and_is_named(s2: Shell, tmp_path: Path, stage: Stage) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    origin = f"http://127.0.0.1:{port}"
-    catalog = {"url": f"{origin}/v1", "collection": "c", "assets": {"scl": "scl"}}
-    path = worlds.write_config(
-        tmp_path, stage.sandbox, search={"catalog": catalog}, network={"origins": [origin], "attempts": 1}
-    )
-    ended = s2("run", path)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # it is nobody else's port meanwhile
+        origin = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        catalog = {"url": f"{origin}/v1", "collection": "c", "assets": {"scl": "scl"}}
+        path = worlds.write_config(
+            tmp_path, stage.sandbox, search={"catalog": catalog}, network={"origins": [origin], "attempts": 1}
+        )
+        ended = s2("run", path)
     assert ended.code == 3
     assert "search incomplete: North and 5 more, 2022-01-01/2022-03-31: " in ended.error
     assert f"{origin}/v1/search" in ended.error
@@ -790,14 +791,17 @@ def test_a_machine_that_cannot_go_on_ends_with_6_and_goes_on_later(
 
 
 def test_status_while_a_run_is_going_on(s2: Shell, tmp_path: Path, stage: Stage) -> None:
-    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2})
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2, "idle_timeout": 2})
     with Stage(stage.world, delay=60) as slow:
         path.write_text(path.read_text().replace(stage.sandbox.origin, slow.sandbox.origin))
+        # one file does not come until the last look: the run cannot end before it
+        slow.sandbox.fault("stall", path="20220115_0_L2A/TCI", count=None)
         child = subprocess.Popen([*COMMAND, "-q", "run", str(path)])
         wait_for(slow, 5)
         seen = [json.loads(s2("status", path, "--json").out)["jobs"] for _ in range(3)]
         running = child.poll() is None
-        assert child.wait(30) == 0
+        slow.sandbox.clear_faults()
+        assert child.wait(200) == 0
     assert running
     assert all(sum(jobs.values()) <= 66 for jobs in seen)
     assert json.loads(s2("status", path, "--json").out)["jobs"]["saved"] == 22
@@ -814,14 +818,18 @@ def started(path: Path, *arguments: str, script: str = "") -> subprocess.Popen[b
 
 
 def wait_for(stage: Stage, requests: int) -> None:
-    end = time.monotonic() + 20
-    while stage.sandbox.totals()["all"].requests < requests and time.monotonic() < end:
+    until(lambda: stage.sandbox.totals()["all"].requests >= requests)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another process; pytest's time limit ends what never happens."""
+    while not condition():
         time.sleep(0.02)
 
 
 def stopped(child: subprocess.Popen[bytes], number: int) -> str:
     child.send_signal(number)
-    out, error = child.communicate(timeout=60)
+    out, error = child.communicate(timeout=200)
     assert child.returncode == 128 + number
     assert not out
     assert b"Traceback" not in error
@@ -860,13 +868,20 @@ def test_a_signal_in_a_run_for_a_script_leaves_its_output_empty(tmp_path: Path, 
 
 HANGING = """
 import time, threading, sys
+from pathlib import Path
 from s2async.cli import main as cli, signals as stopping; from s2async.engine import worker
 stopping.PATIENCE = {patience}
+def mark(name):
+    Path(sys.argv[-1]).with_name(name).touch()
+heed = stopping.Stop._on_signal
+stopping.Stop._on_signal = lambda *args: (heed(*args), mark("heeded"))
 async def hang(*_):
+    mark("hanging")
     {how}
 worker.process = hang
 cli.main()
 """
+"""A run that leaves marks beside its config: ``hanging`` when it has begun to hang, ``heeded`` after a signal."""
 
 
 @pytest.mark.parametrize("twice", [False, True])
@@ -875,10 +890,10 @@ def test_a_run_that_cannot_stop_in_order_is_ended(s2: Shell, tmp_path: Path, sta
     path = worlds.write_config(tmp_path, stage.sandbox)
     how = "import asyncio; await asyncio.to_thread(time.sleep, 600)"
     child = started(path, script=HANGING.format(how=how, patience=600 if twice else 0.5))
-    wait_for(stage, 1)
-    time.sleep(1)
+    until((tmp_path / "hanging").exists)
     if twice:
         child.send_signal(signal.SIGTERM)
+        until((tmp_path / "heeded").exists)
         time.sleep(0.5)
         assert child.poll() is None
     error = stopped(child, signal.SIGTERM)
@@ -889,8 +904,7 @@ def test_a_run_that_cannot_stop_in_order_is_ended(s2: Shell, tmp_path: Path, sta
 def test_a_signal_comes_through_a_busy_loop(tmp_path: Path, stage: Stage) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
     child = started(path, script=HANGING.format(how="time.sleep(600)", patience=0.5))
-    wait_for(stage, 1)
-    time.sleep(1)
+    until((tmp_path / "hanging").exists)
     assert "To go on" in stopped(child, signal.SIGINT)
 
 
@@ -944,7 +958,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, stage: Stage, comma
     path = worlds.write_config(tmp_path, stage.sandbox)
     worlds.run(path, stage.sandbox, limit=6)
     line = f"set -o pipefail; {sys.executable} -m s2async {command.format(path=path)}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
     assert b"BrokenPipe" not in done.stderr

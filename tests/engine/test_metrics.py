@@ -206,16 +206,14 @@ def test_the_interface_writes_them_too(tmp_path: Path, stage: Stage, monkeypatch
 
 @pytest.mark.slow
 def test_a_signal_is_an_exit_code(tmp_path: Path, stage: Stage) -> None:
-    with Stage(stage.world, delay=300) as slow:
-        path, file = worlds.write_config(tmp_path, slow.sandbox), tmp_path / "s2async.prom"
-        command = [sys.executable, "-m", "s2async", "run", str(path), "--metrics", str(file)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
-            for _ in range(600):
-                if file.exists():
-                    break
-                time.sleep(0.1)
-            child.send_signal(signal.SIGTERM)
-            assert child.wait(60) == 143
+    stage.sandbox.fault("stall", path="TCI", count=None)
+    path, file = worlds.write_config(tmp_path, stage.sandbox), tmp_path / "s2async.prom"
+    command = [sys.executable, "-m", "s2async", "run", str(path), "--metrics", str(file)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
+        while not file.exists():
+            time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(200) == 143
     values = read(file.read_text())
     assert value(values, "last_run_exit_code") == 143
     assert value(values, "run_active") == 0

@@ -136,7 +136,7 @@ def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path, stage: Stage) -
     assert os.read(ours, 10)
     os.close(ours)
     child.send_signal(signal.SIGHUP)
-    assert child.wait(30) == 0
+    assert child.wait(200) == 0
     assert "open" not in worlds.statuses(Config.load(path)).values()
     in_order(tmp_path)
 
@@ -146,7 +146,7 @@ def test_a_reader_that_leaves_while_the_run_goes_on_stops_nothing(tmp_path: Path
     command = " ".join([*COMMAND, "run", "-v", str(path)])
     ended = subprocess.run(
         ["bash", "-c", f"{command} 2>&1 | head -3; exit ${{PIPESTATUS[0]}}"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ended.returncode == 0
     assert len(ended.stdout.splitlines()) == 3
@@ -160,7 +160,7 @@ def test_a_log_that_cannot_be_written_stops_nothing_but_a_result_must_not_end_ha
     path = worlds.write_config(tmp_path, stage.sandbox)
     with Path("/dev/full").open("w") as full:
         assert (
-            subprocess.run([*COMMAND, "run", "-v", str(path)], stderr=full, timeout=60, check=False).returncode
+            subprocess.run([*COMMAND, "run", "-v", str(path)], stderr=full, timeout=200, check=False).returncode
             == 0
         )
         for command in (["run", "--json"], ["status", "--json"], ["status"]):
@@ -177,16 +177,20 @@ def test_a_log_that_cannot_be_written_stops_nothing_but_a_result_must_not_end_ha
 def test_beats_tell_how_late_the_loop_is() -> None:
     late: list[float] = []
 
+    async def beats(number: int) -> None:
+        while len(late) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
     async def main() -> None:
         watching = asyncio.create_task(heartbeat.watch(late.append))
-        await asyncio.sleep(0.2)
+        await beats(3)
+        before = len(late)
         time.sleep(0.4)  # noqa: ASYNC251 - what is to be found out
-        await asyncio.sleep(0.2)
+        await beats(before + 3)
         watching.cancel()
+        assert late[before] > 0.3
 
     asyncio.run(main())
-    assert max(late) > 0.3
-    assert len(late) > 3
     assert min(late) >= 0
 
 
