@@ -40,6 +40,13 @@ NTH = {
 ASSETS = {"SCL.tif": "scl", "TCI.tif": "visual"}
 
 
+@pytest.fixture(autouse=True)
+def no_faults(slow: Stage) -> Iterator[None]:
+    """What one test does to the server stays its own."""
+    yield
+    slow.sandbox.clear_faults()
+
+
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Every kind of item and some plain ones, 20 ms away."""
@@ -91,7 +98,7 @@ def test_kills_at_the_named_points_leave_no_trace(tmp_path: Path, slow: Stage, c
         known, before = answered(config), log_end(sandbox)
         command = [sys.executable, "-m", "tests.chaos.points", point, str(nth), "-q", "run", str(path)]
         child = subprocess.run(
-            command, capture_output=True, timeout=60, check=False, cwd=Path(__file__).parents[2]
+            command, capture_output=True, timeout=200, check=False, cwd=Path(__file__).parents[2]
         )
         assert child.returncode == -signal.SIGKILL, (point, child.stderr)
         asked = {entry.path.removeprefix("/cogs/") for entry in sandbox.log(since=before) if entry.kind == "cogs"}
@@ -124,6 +131,9 @@ def test_kills_at_any_time_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran
     steps, interrupted = list[int](), 0
     for number in range(kills):
         known, before = answered(config), log_end(sandbox)
+        # where this process is slow to notice how far the run is, the run comes to a standstill before its end
+        sandbox.clear_faults()
+        sandbox.fault("stall", path=r"\.tif$", skip=60, count=None)
         child = start(path)
         if number % 2:
             wait_for_jobs(config, child, known.jobs + chance.randrange(1, 9))
@@ -140,6 +150,7 @@ def test_kills_at_any_time_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran
     assert steps == sorted(steps), "what was recorded stays"
     assert len(set(steps)) >= kills // 2, "kills met different stages"
 
+    sandbox.clear_faults()
     known, before = answered(config), log_end(sandbox)
     last = worlds.run(path, sandbox)
     assert last.summary.clean
@@ -152,7 +163,7 @@ def test_kills_at_any_time_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran
 
 def wait_for_requests(sandbox: Sandbox, child: subprocess.Popen[bytes], before: int, *, more: int) -> None:
     """Wait until a child has made so many requests; its start takes a second, and many on a loaded machine."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while more and child.poll() is None and time.monotonic() < end:
         if len(sandbox.log(since=before)) >= more:
             return
@@ -161,7 +172,7 @@ def wait_for_requests(sandbox: Sandbox, child: subprocess.Popen[bytes], before: 
 
 def wait_for_jobs(config: Config, child: subprocess.Popen[bytes], jobs: int) -> None:
     """Wait until a child has recorded answers of so many jobs, those of earlier runs included."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while child.poll() is None and time.monotonic() < end:
         with contextlib.suppress(sqlite3.OperationalError):  # it is being made
             if answered(config).jobs >= jobs:
@@ -189,10 +200,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, slow: 
     sandbox = slow.sandbox
     path = worlds.write_config(tmp_path, sandbox, network={"connections": 16})
     before = log_end(sandbox)
+    sandbox.fault("stall", path=f"{worlds.day(60).id}/TCI", count=None)  # so that it cannot end before the signal
     child = subprocess.Popen([sys.executable, "-m", "s2async", "run", str(path)], stderr=subprocess.PIPE)
     wait_for_requests(sandbox, child, before, more=40)
     child.send_signal(number)
-    _, error = child.communicate(timeout=60)
+    _, error = child.communicate(timeout=200)
     assert child.returncode == 128 + number
     assert f"To go on: s2async run {path}" in error.decode()
     assert "Traceback" not in error.decode()
@@ -206,6 +218,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, slow: 
     log = sandbox.log(since=before)
     assert 0 < requests <= len(log)
     assert 0 < size <= sum(entry.bytes for entry in log)
+    sandbox.clear_faults()
     last = worlds.run(path, sandbox)
     assert last.summary.clean
     assert not {entry.path.removeprefix("/cogs/") for entry in last.cogs} & known.files
@@ -218,20 +231,22 @@ def test_what_an_interrupted_run_has_measured_and_cut_is_not_read_again(tmp_path
         tmp_path, sandbox, network={"connections": 16}, output={"assets": ["visual", "red"], "folder": "data"}
     )
     before = log_end(sandbox)
+    sandbox.fault("stall", path="/B04", count=None)
     child = subprocess.Popen([sys.executable, "-m", "s2async", "-q", "run", str(path)], stderr=subprocess.PIPE)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while child.poll() is None and time.monotonic() < end:
         if sum(entry.path.endswith("/B04.tif") for entry in sandbox.log(since=before)) >= 4:
             break
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=60)
+    child.communicate(timeout=200)
     assert child.returncode == 130
     state = Config.load(path).run.state
     open_crops = "products p JOIN jobs j ON j.id = p.job AND j.status = 'open' JOIN items i ON i.id = j.item"
     halves = {item for (item,) in worlds.query(state, f"SELECT i.item FROM {open_crops} WHERE p.asset = 'visual'")}
     assert halves, "scenes with crops of one asset, but not of the other"
     known = {f"{item}/{name}.tif" for item in halves for name in ("SCL", "TCI")}
+    sandbox.clear_faults()
     last = worlds.run(path, sandbox)
     assert last.summary.clean
     assert not known & {entry.path.removeprefix("/cogs/") for entry in last.cogs}

@@ -274,8 +274,9 @@ def test_a_killed_writer_leaves_no_half_plan(tmp_path: Path) -> None:
     folder = tmp_path / "plans"
     folder.mkdir()
     path, random, seen = folder / packing.file_name(GRID), np.random.default_rng(), set()
-    for _ in range(30):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, path], stdout=subprocess.PIPE)
+    for number in range(30):
+        command = [sys.executable, "-c", WRITER, tmp_path, path, str(number % 2)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert writer.stdout
         assert writer.stdout.read(1) == b"."
         time.sleep(random.uniform(0, 0.05))
@@ -291,8 +292,9 @@ import itertools, sys
 from pathlib import Path
 from s2async import files
 contents = [(Path(sys.argv[1]) / f"{number}.bytes").read_bytes() for number in range(2)]
-for number in itertools.count():
+begin = int(sys.argv[3])  # where nothing more is written before the kill, each of them has its turn
+for number in itertools.count(begin):
     files.replace(Path(sys.argv[2]), contents[number % 2], token="s2async-plan")
-    if number == 1:
+    if number == begin + 1:
         print(".", end="", flush=True)
 """

@@ -432,10 +432,10 @@ def test_no_acknowledged_commit_is_lost_by_kill_9(path: Path) -> None:
         command = [sys.executable, "-c", RECORD, str(path), str(Path(__file__).parents[2]), str(round_ * 100_000)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
-            first = child.stdout.readline()
-            time.sleep(chance.uniform(0.02, 0.3))
+            said = "".join(child.stdout.readline() for _ in range(chance.randrange(20, 100)))
+            time.sleep(chance.uniform(0, 0.05))
             child.send_signal(signal.SIGKILL)
-            said = first + child.stdout.read()
+            said += child.stdout.read()
         for line in said.splitlines(keepends=True):
             if line.endswith("\n"):
                 what, *numbers = line.split()
