@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long an example takes says more of what else the machine does than of the code; pytest's time limit stays.
-settings.register_profile("unhurried", settings.default, deadline=None)
+# How long examples take, or take to be made, says more of what else the machine does than of the code; pytest's
+# time limit stays.
+settings.register_profile(
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 # A submission is judged by the same examples each time; on a desk each run looks for new ones.
 settings.register_profile("repeatable", settings.get_profile("unhurried"), derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "unhurried")
