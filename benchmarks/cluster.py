@@ -29,7 +29,7 @@ from s2async.sandbox.world import dense
 from s2async.sandbox.world.make import World, default_folder, make_world
 
 WORKERS: Final = (1, 2, 4)
-READY: Final = 60.0
+READY: Final = 200.0
 """Seconds within which a scheduler and its workers start."""
 
 Line = dict[str, Any]

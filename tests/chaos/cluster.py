@@ -7,15 +7,15 @@ told to go. The oracle is `traces`: rasterio.mask on the local scenes, SQL on th
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,12 +51,18 @@ class Cluster:
 
     def start_scheduler(self) -> None:
         """Start a scheduler, at an address of its own."""
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
-        command = ["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-        self.scheduler = self._start(command)
+        told = self._folder / "scheduler.json"
+        told.unlink(missing_ok=True)
+        command = ["dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        self.scheduler = self._start([*command, "--scheduler-file", str(told)])
+
+        def tells() -> bool:
+            with suppress(FileNotFoundError, ValueError):  # which may be there in part
+                self.address = json.loads(told.read_text())["address"]
+                return True
+            return False
+
+        until(tells)
 
     def add_workers(self, count: int = 1) -> None:
         """Start workers, which join some seconds later."""

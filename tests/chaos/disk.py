@@ -114,7 +114,7 @@ def squeezed(config: Path, disk: Path, level: int, *, mounted: bool) -> tuple[in
             resource.setrlimit(resource.RLIMIT_FSIZE, (level, resource.RLIM_INFINITY))
 
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=limit)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, preexec_fn=limit)
     finally:
         filler.unlink(missing_ok=True)
     return ended.returncode, ended.stderr

@@ -87,7 +87,7 @@ def lateness(folder: Path, sandbox: Sandbox, seconds: float) -> list[float]:
         since = time.monotonic()
         time.sleep(seconds)
         child.terminate()
-        child.wait(60)
+        child.wait(200)
     if not stall:
         raise RuntimeError("the reads did not stall")
     return [late for when, late in json.loads(beats.read_text()) if when >= since]

@@ -171,7 +171,7 @@ def nolock(bug_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler for a file system that cannot sync folders or lock files")
     library = tmp_path_factory.mktemp("library") / "nolock.so"
     source = bug_cases / "_harness" / "nolock.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=200)
     return library
 
 
@@ -259,7 +259,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     made = shutil.which("localedef") and subprocess.run(
         ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", folder / "de_DE.ISO-8859-1"],
         capture_output=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     if not made or made.returncode:
