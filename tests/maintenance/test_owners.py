@@ -458,7 +458,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory, bug_cases: Path) -> Iterato
     folder = tmp_path_factory.mktemp("case")
     harness = bug_cases / "_harness"
     made = folder / "worlds"
-    subprocess.run([sys.executable, harness / "worlds.py", made], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, harness / "worlds.py", made], check=True, capture_output=True, timeout=200)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -467,7 +467,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory, bug_cases: Path) -> Iterato
         (folder / f"{name}.toml").write_text(text.replace("8801", str(port)))
     server = subprocess.Popen([sys.executable, harness / "serve.py", made / "plain", str(port)])
     try:
-        for _ in range(200):
+        for _ in range(2000):
             with socket.socket() as tried:
                 if tried.connect_ex(("127.0.0.1", port)) == 0:
                     break
@@ -475,7 +475,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory, bug_cases: Path) -> Iterato
         yield folder
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(200)
 
 
 def test_two_states_and_one_folder(handed: Path) -> None:
@@ -486,7 +486,7 @@ def test_two_states_and_one_folder(handed: Path) -> None:
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             env=os.environ | {"XDG_STATE_HOME": str(handed / "home")},
         )
         return ended.returncode, ended.stderr

@@ -175,10 +175,11 @@ def mute(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def gone(tmp_path: Path) -> Sandbox:
-    """A server that has ended."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return at(listening, tmp_path)
+def gone(tmp_path: Path) -> Iterator[Sandbox]:
+    """A server that has ended; nobody else gets its port."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield at(bound, tmp_path)
 
 
 def told(path: Path) -> list[str]:

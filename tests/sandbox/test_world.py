@@ -494,7 +494,7 @@ def test_who_comes_second_waits_and_finds_the_world_made(tmp_path: Path) -> None
             second = pool.submit(
                 make_world, tmp_path, areas=TIERGARTEN, items=1, seed=3, progress=lambda _: waiting.set()
             )
-            assert waiting.wait(20)
+            assert waiting.wait(200)
             key = Wish(polygons=[AREAS["Tiergarten"]], items=1, seed=3).key
             (tmp_path / "world.json").write_text(json.dumps({"format": FORMAT, "key": key, "items": 77}))
         assert second.result(20) == World(tmp_path, 77)
