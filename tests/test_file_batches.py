@@ -380,7 +380,8 @@ def test_a_kill_never_leaves_a_part_under_a_final_name(
     write_all(before, token="t")
     # a step counts as two visits: one before and one after it
     script = KILLED.replace("2 * nth:", "-1:") if after else KILLED.replace("2 * nth + 1:", "-1:")
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path), step, str(nth)], timeout=60, check=False)
+    command = [sys.executable, "-c", script, str(tmp_path), step, str(nth)]
+    killed = subprocess.run(command, timeout=200, check=False)
     assert killed.returncode == -signal.SIGKILL
     renamed += after and step == "replace"
     assert {name: data for name, data in there(tmp_path).items() if name.endswith(".tif")} == expected(

@@ -153,7 +153,7 @@ def test_a_disk_that_is_too_slow_costs_events_and_not_time(
     emit = log_file._File.emit
 
     def slow(self: log_file._File, record: logging.LogRecord) -> None:
-        assert free.wait(60)
+        assert free.wait(200)
         emit(self, record)
 
     monkeypatch.setattr(log_file, "QUEUED", 10)

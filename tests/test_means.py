@@ -497,7 +497,7 @@ def test_closed_streams_are_no_place_for_files(tmp_path: Path, stage: Stage, cal
     """The next file that is opened would get the number of standard error, and whatever is printed there."""
     path = config_in(tmp_path, stage)
     command = f'"{sys.executable}" -m s2async run "{path}" {closed}'
-    assert subprocess.run(["sh", "-c", command], timeout=100, capture_output=True).returncode == 0
+    assert subprocess.run(["sh", "-c", command], timeout=200, capture_output=True).returncode == 0
     assert worlds.result(Config.load(path)) == worlds.result(calm.config)
 
 

@@ -292,7 +292,7 @@ def test_proj_fetches_no_grids_when_areas_are_read(server: FaultServer) -> None:
     )
     environment = {**os.environ, "PROJ_NETWORK": "ON", "PROJ_NETWORK_ENDPOINT": server.origin}
     command = [sys.executable, "-W", "error", "-c", code, shape.wkt]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=True)
     assert done.stdout.strip() == str(*read(inline(shape), crs="EPSG:27700")).replace("'Field'", "'F'")
     assert not server.log
 

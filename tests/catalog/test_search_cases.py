@@ -34,7 +34,7 @@ class Served:
 @pytest.fixture(scope="module")
 def world(bug_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
-    subprocess.run([sys.executable, bug_cases / "_harness" / "make.py", folder], check=True, timeout=120)
+    subprocess.run([sys.executable, bug_cases / "_harness" / "make.py", folder], check=True, timeout=200)
     return folder
 
 

@@ -262,7 +262,7 @@ def process_with_limit(resource: Any, path: Path, files: int) -> tuple[int, str]
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout

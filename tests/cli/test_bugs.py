@@ -87,7 +87,7 @@ def start(broken: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environment, "PYTHONPATH": str(broken)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         cwd=Path(__file__).parents[2],
     )
 

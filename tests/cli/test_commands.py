@@ -43,7 +43,7 @@ def loaded(folder: Path, arguments: Sequence[object], **environment: str) -> tup
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
     assert not done.stderr

@@ -174,7 +174,7 @@ from s2async.cli import main as cli, demo
 def prepared(folder, tell):
     try:
         tell("begun")
-        time.sleep(60)
+        time.sleep(600)
         yield
     finally:
         tell("let go")
@@ -191,6 +191,6 @@ def test_a_signal_while_scenes_are_made_lets_go_of_all(number: int) -> None:
     assert child.stderr is not None
     assert child.stderr.readline() == b"begun\n"
     child.send_signal(number)
-    _, error = child.communicate(timeout=20)
+    _, error = child.communicate(timeout=200)
     assert child.returncode == 128 + number
     assert error.strip() == b"let go"

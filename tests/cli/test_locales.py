@@ -56,7 +56,7 @@ def command(locale: Mapping[str, str], *arguments: str | Path | bytes, cwd: Path
         cwd=cwd,
         env={**environment, **locale},
         capture_output=True,
-        timeout=60,
+        timeout=200,
     )
     return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
 

@@ -215,7 +215,7 @@ def test_a_run_on_the_copy_saves_crops_that_do_not_claim_to_be_copernicus_data(t
             assert ran.code == 0, ran.error
             os.killpg(server.pid, signal.SIGINT)
             lines = server.stdout.read()
-            assert server.wait(20) == 0
+            assert server.wait(200) == 0
         finally:
             server.kill()
     config = Config.load(copy)

@@ -81,7 +81,7 @@ def test_one_that_gives_up_waiting_lets_the_next_one_through() -> None:
             small = asyncio.create_task(hold(2))
             await asyncio.sleep(0)
             large.cancel()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(60):
                 await small
 
     asyncio.run(main())
@@ -108,7 +108,7 @@ def test_what_is_given_back_early_lets_the_next_one_through() -> None:
             await asyncio.gather(waiting[0])
             assert entered == [4]
         await asyncio.gather(waiting[1])
-        async with asyncio.timeout(1), budget.hold(10):
+        async with asyncio.timeout(60), budget.hold(10):
             pass
 
     asyncio.run(main())
@@ -158,7 +158,7 @@ def test_a_budget_is_never_overdrawn_never_lost_and_never_stuck(
             await turns(after)
             task.cancel()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             tasks = [asyncio.create_task(hold(i, *plan[:3])) for i, plan in enumerate(plans)]
             cancels = [
                 asyncio.create_task(cancel(task, plan[3]))

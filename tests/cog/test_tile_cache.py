@@ -47,7 +47,7 @@ def read_apart(
         shelf, room = Shelf(size, transport.meter), Budget(budget)
         reading = partial(reader.read, transport, source, budget=room, pool=POOL, margin=margin, shelf=shelf)
         found = await asyncio.gather(*[reading([part], **settings) for part in file.cutouts])
-        async with asyncio.timeout(1), room.hold(budget):
+        async with asyncio.timeout(60), room.hold(budget):
             pass
         shelf.clear()
         return [pixels for one in found for pixels in sound(one)]

@@ -83,7 +83,7 @@ class Crasher:
             [sys.executable, "-c", CRASHING, self.how, poison, str(once), command, str(self.config)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         return ended.returncode, ended.stderr

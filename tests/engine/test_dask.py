@@ -517,7 +517,7 @@ def test_tools_that_are_closed_while_they_open_are_closed(tmp_path: Path, stage:
         closing = asyncio.create_task(shop.close())
         await asyncio.sleep(0)
         mark.touch()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await closing
             await opening
 

@@ -61,7 +61,7 @@ def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
             await queue.done(len(jobs))
 
     async def main() -> None:
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             working = [group.create_task(take()) for _ in range(takers)]
             await asyncio.gather(*(put(runs) for runs in feeds))
             await queue.close()

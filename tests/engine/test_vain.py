@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def small_worlds(bug_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds")
-    subprocess.run([sys.executable, bug_cases / "_harness" / "worlds.py", folder], check=True, timeout=120)
+    subprocess.run([sys.executable, bug_cases / "_harness" / "worlds.py", folder], check=True, timeout=200)
     return folder
 
 

@@ -14,7 +14,7 @@ def held(pool: PatientPool, go: threading.Event, pieces: int) -> list[Future[str
     """So much work, none of which ends before it may; each tells its thread."""
 
     def work() -> str:
-        assert go.wait(30)
+        assert go.wait(200)
         return threading.current_thread().name
 
     return [pool.submit(work) for _ in range(pieces)]

@@ -212,7 +212,7 @@ def on_share(library: Path, mode: str, folder: Path, *arguments: object) -> tupl
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -53,7 +53,7 @@ class Shell:
 def process(*arguments: object, cwd: Path | None = None, **environment: str) -> Ended:
     """Run the command in a process of its own to its end."""
     command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, cwd=cwd, env={**os.environ, **environment}, timeout=60)
+    done = subprocess.run(command, capture_output=True, cwd=cwd, env={**os.environ, **environment}, timeout=200)
     ended = Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in ended.error
     return ended
