@@ -24,7 +24,7 @@ from s2async.sandbox.server.process import Sandbox
 from s2async.sandbox.truth import oracle
 from tests.chaos.truths import Pair
 
-LIMIT: Final = 60.0
+LIMIT: Final = 120.0
 """Seconds after which a run counts as hung; the longest ones take some seconds of stalls."""
 _KNOWN: Final = re.compile(r"^(/v1/search|/cogs/[^/]+/(SCL|TCI)\.tif)$")
 

@@ -275,7 +275,7 @@ def test_a_killed_writer_leaves_no_half_plan(tmp_path: Path) -> None:
     folder.mkdir()
     path, random, seen = folder / packing.file_name(GRID), np.random.default_rng(), set()
     for number in range(30):
-        command = [sys.executable, "-c", WRITER, tmp_path, path, str(number % 2)]
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(path), str(number % 2)]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert writer.stdout
         assert writer.stdout.read(1) == b"."

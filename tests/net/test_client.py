@@ -151,7 +151,8 @@ async def in_rounds(server: FaultServer, transport: Transport, urls: list[str]) 
     def all_came() -> bool:
         # What has just been sent, and answers that have not been read yet, are under way for the client alone.
         left = sum(not task.done() for task in tasks)
-        return gate.in_flight == min(gate.window.size, left) == server.ask("/__now")
+        came: int = server.ask("/__now")
+        return came == gate.in_flight == min(gate.window.size, left)
 
     async with asyncio.timeout(100):
         while True:
