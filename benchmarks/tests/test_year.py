@@ -11,7 +11,7 @@ import pytest
 from benchmarks import least, year
 from s2async.sandbox.truth import oracle
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
