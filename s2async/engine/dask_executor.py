@@ -13,21 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import pickle
-import secrets
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError as Dropped
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
-from typing import Any, Final
-
-from distributed import Client, KilledWorker
+from typing import Final
 
 from s2async._version import __version__
 from s2async.engine import dask_worker, run_mark, saving, worker
 from s2async.engine.clusters import Cluster
+from s2async.engine.dask_calls import Calls, Lost
 from s2async.engine.dask_members import Members, connected
 from s2async.engine.dask_messages import Kit, Reopened
 from s2async.engine.dask_worker import Shop
@@ -51,9 +47,6 @@ BESIDE_OTHERS: Final = 2
 PARTS: Final = 16
 """Number of parts into which a batch is split if its worker is lost while it ran alone, to find the part at
 fault."""
-
-DISCONNECTED: Final = "scheduler-connection-lost"
-"""The reason that a client gives for dropping futures after it has lost its scheduler."""
 
 _log: Final = logging.getLogger("s2async.engine")
 
@@ -100,7 +93,8 @@ async def open_dask(
         )
         shop = Shop(settings.token, __version__, pickle.dumps(kit))
         members = Members(client, shop, tell, on_workers)
-        executor = DaskExecutor(client, members, settings, transport, meter, replaced, writers)
+        calls = Calls(client, members, settings.token)
+        executor = DaskExecutor(calls, members, settings, transport, meter, replaced, writers)
         try:
             await members.open()
             yield executor
@@ -108,23 +102,11 @@ async def open_dask(
             await executor.close()
 
 
-class _Lost(Exception):
-    """The worker that had a batch is gone.
-
-    Args:
-        expected: whether it was told to leave, which says nothing about the batch.
-    """
-
-    def __init__(self, *, expected: bool = False) -> None:
-        super().__init__()
-        self.expected = expected
-
-
 class DaskExecutor:
     """Processes batches on the workers of a cluster; see `executor.Executor`.
 
     Args:
-        client: a client connected to the scheduler.
+        calls: calls tasks on the workers.
         members: the workers of the cluster.
         settings: settings of every batch.
         transport: client for searches.
@@ -135,7 +117,7 @@ class DaskExecutor:
 
     def __init__(
         self,
-        client: Client,
+        calls: Calls,
         members: Members,
         settings: Settings,
         transport: Transport,
@@ -146,17 +128,15 @@ class DaskExecutor:
         self.transport = transport
         self.network: Network = _Servers(self)
         self.places = members.places
-        self._client = client
+        self._calls = calls
         self._members = members
         self._settings = settings
         self._meter = meter
         self._replaced = replaced
         self._writers = writers
         self._given_up: dict[str, HostParked] = {}
-        self._tasks = itertools.count(1)
         self._deliveries = Deliveries(self._count)
         members.on_parting = self._deliveries.part
-        self._run = secrets.token_hex(4)
         self._alone = asyncio.Lock()
         self._retries: dict[str, int] = {}
         """Number of retried requests by worker, including workers that have left."""
@@ -178,7 +158,7 @@ class DaskExecutor:
             address = await self._place(batch)
             try:
                 return await self._on(address, batch)
-            except _Lost as lost:
+            except Lost as lost:
                 losses += not lost.expected
         return await self.process_alone(batch, set_aside)
 
@@ -203,7 +183,7 @@ class DaskExecutor:
             try:
                 async with self._reserved() as address:
                     results.append(await self._on(address, part))
-            except _Lost as lost:
+            except Lost as lost:
                 if lost.expected:
                     waiting.append(part)
                     continue
@@ -247,7 +227,7 @@ class DaskExecutor:
         """Process a batch on a worker.
 
         Raises:
-            _Lost: the worker left, or can no longer process batches.
+            Lost: the worker left, or can no longer process batches.
         """
         number = self._deliveries.begin()
         order = Order(
@@ -262,46 +242,19 @@ class DaskExecutor:
         try:
             sent = pack_order(order)
             self._sent += len(sent.data)
-            parcel: Parcel | None = await self._called(address, dask_worker.process, sent)
+            parcel: Parcel | None = await self._calls.call(address, dask_worker.process, sent)
             if parcel is None:
                 self._members.leave(address)
-                raise _Lost(expected=True)
+                raise Lost(expected=True)
             self._deliveries.take(number)
             self._received += len(parcel.data)
             return await self._taken(unpack_delivery(parcel, batch), address)
-        except _Lost:
+        except Lost:
             self._deliveries.drop(number)
             raise
         finally:
             self.places.end(address, len(batch.jobs))
             self._members.wake()
-
-    async def _called(self, address: str, task: Callable[..., Any], *args: Any) -> Any:
-        """Run a task on one worker."""
-        self._members.check()
-        gone, name = self._members.gone.get(address), self._settings.token
-        if gone is None:
-            raise _Lost(expected=True)
-        key = f"{name}-{self._run}-{next(self._tasks)}"
-        future = self._client.submit(task, name, *args, key=key, pure=False, workers=[address])
-        getting = asyncio.ensure_future(future.result())
-        try:
-            await asyncio.wait({getting, gone, self._members.lost}, return_when=asyncio.FIRST_COMPLETED)
-            self._members.check()
-            if not getting.done():
-                raise _Lost(expected=gone.result())
-            return getting.result()
-        except Dropped as error:
-            if getattr(error, "reason", "") == DISCONNECTED:  # it may be connected to another scheduler by now
-                self._members.lose()
-            self._members.check()
-            raise _Lost(expected=True) from error
-        except KilledWorker as error:  # the scheduler allows no retry, and says so before the worker's end
-            self._members.leave(address)
-            raise _Lost from error
-        finally:
-            getting.cancel()
-            future.release()
 
     async def _taken(self, delivery: Delivery, address: str) -> BatchResult:
         """Process a delivery: count its traffic, write its crops, raise its error; return the result."""
@@ -319,7 +272,7 @@ class DaskExecutor:
                     raise RuntimeError(f"the worker {address} failed:\n{delivery.reason}")
                 case _:
                     self._members.leave(address)
-                    raise _Lost(expected=True)
+                    raise Lost(expected=True)
         totals = Meter(self._meter)
         for entry in result.traffic:
             totals.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
@@ -354,8 +307,8 @@ class DaskExecutor:
 
     async def _wait_for(self, address: str, server: str) -> None:
         try:
-            found: Reopened | None = await self._called(address, dask_worker.reopened, server)
-        except (_Lost, ClusterError):
+            found: Reopened | None = await self._calls.call(address, dask_worker.reopened, server)
+        except (Lost, ClusterError):
             return
         if found and found.given_up:
             self._given_up[server] = HostParked(found.given_up, origin=server, retry_after=found.retry_after)

@@ -36,6 +36,7 @@ from tests.support.worlds import Ran, Stage
 distributed = pytest.importorskip("distributed")
 
 from s2async.engine import dask_executor, dask_members, dask_worker, run_mark  # noqa: E402 - they need it
+from s2async.engine.dask_calls import Calls, Lost  # noqa: E402
 from s2async.engine.dask_messages import Farewell, Fitness, Kit  # noqa: E402
 from s2async.engine.dask_worker import Shop  # noqa: E402
 
@@ -382,7 +383,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], None]
 
         async def lose(executor: Any, address: str, batch: Any) -> Any:
             if any(job.area.name == "South" for job in batch.jobs):
-                raise dask_executor._Lost
+                raise Lost
             result = await original(executor, address, batch)
             tell(batch)
             return result
@@ -614,16 +615,24 @@ def test_a_run_that_is_stopped_counts_what_its_workers_received(tmp_path: Path, 
     check_stopped(path, stage, here, lambda: run(path, stage, during=once(is_done, stop), running=running))
 
 
-@pytest.mark.parametrize(("send_crops", "when"), [(False, "_called"), (True, "_called"), (True, "_write")])
+CALL, WRITE = (Calls, "call"), (dask_executor.DaskExecutor, "_write")
+
+
+@pytest.mark.parametrize(("send_crops", "where"), [(False, CALL), (True, CALL), (True, WRITE)])
 def test_what_has_come_back_counts_where_a_run_is_stopped_before_it_is_recorded(
-    tmp_path: Path, stage: Stage, here: Ran, send_crops: bool, when: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    stage: Stage,
+    here: Ran,
+    send_crops: bool,
+    where: tuple[type[Any], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running: list[asyncio.Task[Any]] = []
-    original = getattr(dask_executor.DaskExecutor, when)
+    original = getattr(*where)
     held = list[Any]()
 
-    async def hold(executor: Any, *args: Any) -> Any:
-        found = await original(executor, *args)
+    async def hold(whose: Any, *args: Any) -> Any:
+        found = await original(whose, *args)
         held.append(found)
         if len(held) == 2:
             running[0].cancel()
@@ -631,7 +640,7 @@ def test_what_has_come_back_counts_where_a_run_is_stopped_before_it_is_recorded(
 
     def run_and_stop() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(dask_executor.DaskExecutor, when, hold)
+            patched.setattr(*where, hold)
             run(path, stage, send_crops=send_crops, running=running)
 
     path = config_in(tmp_path, stage, network={"connections": 2})
