@@ -27,6 +27,7 @@ from s2async.maintenance.tagged_crops import TaggedCrop
 from s2async.models import Area, BatchResult, Outcome, Selection, Status
 from s2async.output import crops
 from s2async.state import database
+from s2async.state.lock import take_lock
 from s2async.state.writer import State
 
 PAGE: Final = 1000
@@ -66,7 +67,7 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
     """
     path, output = config.run.state, config.output.folder
     new = path.with_name(f"{path.name}.rebuilt")
-    lock = database.take_lock(path)
+    lock = take_lock(path)
     try:
         _check_unusable(path)
         _remove(new)

@@ -1,4 +1,4 @@
-"""The state file as an SQLite database: opening, creating, checking, locking, and a single transaction.
+"""The state file as an SQLite database: opening, creating, checking, and a single transaction.
 
 A state has the application id of s2async in its header. It is created under another name and then renamed, so a
 file with its final name is either complete, or damaged, or belongs to another program. It is never replaced.
@@ -13,15 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from s2async import files
 from s2async.errors import LocalError, StateDamaged, StateError, StateInUse
 from s2async.log import log
-from s2async.state import schema, writer_sql
-
-if TYPE_CHECKING:
-    from filelock import FileLock
+from s2async.state import schema
 
 __all__ = [
     "Connection",
@@ -33,7 +30,6 @@ __all__ = [
     "open_for_reading",
     "open_for_writing",
     "state_errors",
-    "take_lock",
     "transaction",
 ]
 
@@ -41,8 +37,6 @@ APPLICATION_ID = 0x53324153
 """``S2AS`` in the header of the file, which distinguishes a state from other SQLite databases."""
 BUSY_SECONDS = 0.5
 """Maximum wait for another program (such as a database viewer) that locks the file."""
-LOCK_SECONDS = 0.3
-"""Maximum wait for the lock, because a run that is just ending releases it."""
 SLOW_SECONDS = 1.0
 """A longer transaction is logged as a warning: the disk is busy, or another program is using the file."""
 _ROOM = 16 << 20
@@ -368,9 +362,6 @@ class StateFile:
 _Values = Sequence[Any] | Mapping[str, Any]
 
 
-# ---- the place ------------------------------------------------------------------------------------------
-
-
 def check_place(folder: Path) -> None:
     """Check that a folder can contain a state: create a small database there, lock it, and remove it.
 
@@ -391,37 +382,3 @@ def check_place(folder: Path) -> None:
         for end in ("", "-wal", "-shm", "-journal", ".lock"):
             with contextlib.suppress(OSError):
                 path.with_name(path.name + end).unlink(missing_ok=True)
-
-
-# ---- the lock -------------------------------------------------------------------------------------------
-
-
-def take_lock(path: Path) -> FileLock:
-    """Take the lock of a state, which need not exist. The caller releases it; if it is killed, the system does.
-
-    Raises:
-        StateInUse: another process holds the lock; raised within a second.
-        LocalError: this machine cannot write or lock files there.
-    """
-    from filelock import FileLock, Timeout  # imported only here, because reading a state needs no lock
-
-    files.make_folder(path.parent, parents=True)
-    lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
-    with files.local_errors("lock the state", path):
-        # Checked first: if locks do not work at all, it looks as if another process held this lock.
-        files.check_locks(Path(lock.lock_file), what=f"the state {path}", make=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StateInUse(f"the state {path} is in use by {_holder(path)}; wait until it ends") from None
-    return lock
-
-
-def _holder(path: Path) -> str:
-    """Return which process holds the lock, if the state says so."""
-    try:
-        with state_errors(path), contextlib.closing(open_for_reading(path)) as db:
-            row = db.execute(writer_sql.HOLDER).fetchone()
-    except (StateError, LocalError):
-        row = None
-    return row[0] if row else "another run"

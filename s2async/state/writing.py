@@ -17,6 +17,7 @@ from s2async.events import SearchReport
 from s2async.models import Area, Scene, Traffic
 from s2async.state import database, jobs, reader_sql, seals, serialization, watch
 from s2async.state import writer_sql as sql
+from s2async.state.lock import take_lock
 from s2async.state.reader import Ledger
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Writing(Ledger):
             LocalError: this machine cannot write there.
         """
         path = Path(path)
-        lock = database.take_lock(path)
+        lock = take_lock(path)
         db = None
         try:
             is_sealed = not seals.is_broken(path)

@@ -20,6 +20,7 @@ from s2async import files
 from s2async.config.model import Config
 from s2async.errors import LocalError, StateInUse
 from s2async.state import database
+from s2async.state.lock import take_lock
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
@@ -140,7 +141,7 @@ def test_where_locks_do_not_work_a_state_cannot_be(
 def test_a_lock_that_somebody_has_is_still_in_use(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     with State.create_or_open(path), pytest.raises(StateInUse, match=f"in use by pid {os.getpid()}"):
-        database.take_lock(path)
+        take_lock(path)
 
 
 def test_a_disk_that_fails_is_not_taken_for_one_without_locks(
@@ -148,7 +149,7 @@ def test_a_disk_that_fails_is_not_taken_for_one_without_locks(
 ) -> None:
     unlockable(monkeypatch, "flock", errno.EIO)
     with pytest.raises(LocalError, match="cannot be locked: Input/output error"):
-        database.take_lock(tmp_path / "state.sqlite")
+        take_lock(tmp_path / "state.sqlite")
 
 
 @pytest.mark.parametrize(
