@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,18 +14,13 @@ from typing import BinaryIO, Final
 
 from s2async.errors import ConfigError, LocalError
 
-try:
-    import fcntl
-except ImportError:  # Windows has other locks, which also work on network shares
-    fcntl = None  # type: ignore[assignment]
-
 SUFFIX = ".part"
 """Suffix of temporary files."""
 PROBE = "s2async-probe"
-"""Token of the empty file that :func:`check_writable` writes to test a folder."""
+"""Token of the empty file that `disk_checks.check_writable` writes to test a folder."""
 PARTS = ".s2async-parts"
 """Folder for the temporary files of all folders next to it, so that :func:`sweep` need not search these."""
-_RANDOM_BYTES = 6
+RANDOM_BYTES = 6
 """Random bytes in a temporary name, which make it unique; names made together have consecutive numbers."""
 
 _ADVICE = {
@@ -50,9 +44,6 @@ _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUP
 cut is up to the file system. (EIO is not one of them: it means that the rename may be lost.)"""
 _NO_FOLDER_OPEN: Final = _NO_FOLDER_SYNC | {errno.EISDIR, errno.EACCES, errno.EPERM}
 """Errors when a folder is opened for fsync: it may be writable, but not readable."""
-_IN_USE: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
-"""Errors when a file is locked that another process has locked."""
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextlib.contextmanager
@@ -191,7 +182,7 @@ def temporaries(paths: Sequence[Path], token: str, device: int | None) -> list[P
         device: the device of all their folders, because a folder may be a mount point of another file system or a
             link. None if the folders do not exist.
     """
-    first = secrets.randbits(8 * _RANDOM_BYTES)
+    first = secrets.randbits(8 * RANDOM_BYTES)
     near: dict[Path, bool] = {}
     found = []
     for number, path in enumerate(paths):
@@ -201,7 +192,7 @@ def temporaries(paths: Sequence[Path], token: str, device: int | None) -> list[P
                 near[parts] = parts.stat().st_dev == device
             except OSError:
                 near[parts] = False
-        random = f"{(first + number) % (1 << 8 * _RANDOM_BYTES):0{2 * _RANDOM_BYTES}x}"
+        random = f"{(first + number) % (1 << 8 * RANDOM_BYTES):0{2 * RANDOM_BYTES}x}"
         name = f".{token}-{random}{SUFFIX}"
         found.append(parts / name if near[parts] else path.with_name(name))
     return found
@@ -276,40 +267,6 @@ def sync_folder(folder: Path) -> bool:
     return True
 
 
-def check_locks(path: Path, *, what: str, make: bool = False) -> None:
-    """Check whether files can be locked on a file system: both with flock, and with fcntl as SQLite does.
-
-    Args:
-        path: a file that SQLite does not use, because closing a file releases the process's locks on it. Nothing
-            is checked if it cannot be opened.
-        what: the file that needs locks, as named in the message.
-        make: create the file if it does not exist.
-
-    Raises:
-        LocalError: files cannot be locked.
-    """
-    if fcntl is None:
-        return
-    try:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o666)
-    except OSError:
-        return
-    try:
-        for lock in (fcntl.lockf, fcntl.flock):
-            lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock(descriptor, fcntl.LOCK_UN)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise LocalError(
-                f"{what} cannot be locked: locks do not work on its file system ({error.strerror}); put `state` "
-                "under [run] on a local disk"
-            ) from error
-        if error.errno not in _IN_USE:
-            raise LocalError(f"{what} cannot be locked: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
-
-
 def check_names(names: Iterable[str | Path]) -> None:
     """Check that this process can write names in UTF-8, as other programs read them.
 
@@ -352,18 +309,6 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
             folder.mkdir(parents=parents, exist_ok=True)
 
 
-def check_writable(folder: Path) -> None:
-    """Check, before the first request, whether files can be written into a folder.
-
-    Raises:
-        LocalError: they cannot be written.
-    """
-    probe = folder / f".{PROBE}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
-    with local_errors("write into", folder):
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another run may be sweeping the folder
-
-
 def sweep(folder: Path, *, token: str) -> int:
     """Remove temporary files that a killed run left in a folder and one level below, and create `PARTS` there.
 
@@ -372,7 +317,8 @@ def sweep(folder: Path, *, token: str) -> int:
 
     Args:
         folder: the folder to sweep.
-        token: token of the run; see :func:`replace`. Empty files of `check_writable` are removed as well.
+        token: token of the run; see :func:`replace`. Empty files of `disk_checks.check_writable` are removed as
+            well.
 
     Returns:
         The number of removed files.
@@ -381,7 +327,7 @@ def sweep(folder: Path, *, token: str) -> int:
         LocalError: a file cannot be removed, or the folder cannot be created.
     """
     # The random part is matched in full, because a token may be the start of another one.
-    ours = re.compile(rf"\.(?:{re.escape(token)}|{PROBE})-[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(SUFFIX)}")
+    ours = re.compile(rf"\.(?:{re.escape(token)}|{PROBE})-[0-9a-f]{{{2 * RANDOM_BYTES}}}{re.escape(SUFFIX)}")
     parts = folder / PARTS
     is_prepared = parts.is_dir()
     left, below = list[Path](), [parts] * is_prepared
@@ -404,23 +350,3 @@ def sweep(folder: Path, *, token: str) -> int:
         with local_errors("make the folder", parts):
             sync_folder(folder)  # the folder must be durable before files are written into it
     return len(left)
-
-
-def check_space(folder: Path, reserve: int) -> None:
-    """Check that a disk has ``reserve`` free bytes.
-
-    Args:
-        folder: a folder on the disk.
-        reserve: number of bytes.
-
-    Raises:
-        LocalError: fewer bytes are free, or the file system does not respond.
-    """
-    with local_errors("read the free space of the disk at", folder):
-        usage = shutil.disk_usage(folder)
-    free = usage.free
-    if usage.total and free < reserve:  # some network shares report a size of 0
-        raise LocalError(
-            f"disk full at {folder}: {free >> 20} MiB free, {reserve >> 20} MiB are kept in reserve; "
-            "free some space and run again"
-        )

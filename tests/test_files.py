@@ -4,14 +4,12 @@ import errno
 import itertools
 import os
 import resource
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 import textwrap
 import time
-from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -338,45 +336,6 @@ def test_making_folders(tmp_path: Path) -> None:
     for below in ("file", "file/deeper"):
         with pytest.raises(LocalError, match=rf"cannot make the folder .*{below}: "):
             files.make_folder(tmp_path / below)
-
-
-def test_a_folder_that_can_be_written_into_is_left_as_it_was(tmp_path: Path) -> None:
-    files.check_writable(tmp_path)
-    assert names(tmp_path) == []
-
-
-def test_folders_that_cannot_be_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LocalError, match=r"cannot write into .*gone: No such file"):
-        files.check_writable(tmp_path / "gone")
-    (tmp_path / "file").touch()
-    with pytest.raises(LocalError, match=r"cannot write into .*file: Not a directory"):
-        files.check_writable(tmp_path / "file")
-    for number, text in ((errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied")):
-        monkeypatch.setattr(Path, "touch", failing(number))
-        with pytest.raises(LocalError, match=rf"cannot write into .*: {text}"):
-            files.check_writable(tmp_path)
-
-
-Usage = namedtuple("Usage", "total used free")
-
-
-def test_space_is_left_in_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 0, 300 << 20))
-    files.check_space(tmp_path, 0)
-    files.check_space(tmp_path, 300 << 20)
-    with pytest.raises(LocalError) as error:
-        files.check_space(tmp_path, (300 << 20) + 1)
-    assert str(error.value) == (
-        f"disk full at {tmp_path}: 300 MiB free, 300 MiB are kept in reserve; free some space and run again"
-    )
-
-
-def test_space_of_this_disk(tmp_path: Path) -> None:
-    files.check_space(tmp_path, 1)
-    with pytest.raises(LocalError, match="disk full"):
-        files.check_space(tmp_path, 1 << 62)
-    with pytest.raises(LocalError, match="cannot read the free space"):
-        files.check_space(tmp_path / "gone", 1)
 
 
 def test_what_is_in_the_way_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from s2async import files, means
+from s2async import disk_checks, files, means
 from s2async.check.findings import Finding, judged, not_tried, odd, right
 from s2async.config.model import Config
 from s2async.engine import start
@@ -51,7 +51,7 @@ def _space(config: Config) -> Finding:
     place, reserve = standing(config.output.folder), config.run.reserve
 
     def check() -> Finding:
-        files.check_space(place, reserve)
+        disk_checks.check_space(place, reserve)
         with files.local_errors("read the free space of the disk at", place):
             free = shutil.disk_usage(place).free
         return right("disk", f"{size(free)} free, of which {size(reserve)} stay free ([run] reserve)")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from s2async import files, means
+from s2async import disk_checks, files, means
 from s2async.engine.metrics import LastRun, Moment, exposition
 from s2async.engine.progress import Progress
 from s2async.errors import ConfigError, LocalError, S2AsyncError, StateInUse
@@ -46,7 +46,7 @@ class MetricsFile:
     def __init__(self, path: Path, config: str, tell: Callable[[str], None]) -> None:
         if path.is_dir():
             raise ConfigError(f"cannot write the metrics {path}: it is a folder; name a file in it")
-        files.check_writable(path.parent)
+        disk_checks.check_writable(path.parent)
         self.progress = Progress()
         """Progress of the run; to be replaced by the run's own progress before it starts."""
         self._path = path

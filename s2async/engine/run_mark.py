@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from s2async import files
+from s2async import disk_checks, files
 from s2async.errors import LocalError
 
 P = ParamSpec("P")
@@ -59,7 +59,7 @@ def check(mark: Path) -> None:
                 "let it send the crops (--send-crops)"
             )
         time.sleep(0.2)
-    files.check_writable(folder)
+    disk_checks.check_writable(folder)
 
 
 class Fenced(Executor):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from s2async import file_batches, files
+from s2async import disk_checks, file_batches
 from s2async.engine.tools import Settings
 from s2async.file_batches import NewFile
 from s2async.models import Job, Product
@@ -45,7 +45,7 @@ def save(crops: Sequence[Encoded], settings: Settings, replaced: Replaced) -> No
     Raises:
         LocalError: the disk is full or fails; crops that have their final names are complete.
     """
-    files.check_space(settings.folder, settings.reserve)
+    disk_checks.check_space(settings.folder, settings.reserve)
     contents = [content for crop in crops for content in crop.contents]
     for crop in crops:
         *beside, own = crop.contents

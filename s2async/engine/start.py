@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from s2async import files, means
+from s2async import disk_checks, files, means
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
 from s2async.engine import saving
@@ -112,8 +112,8 @@ def take_folder(
     if not (marked or new_state or any(state.crop_paths())):
         notes.check(config)
     files.make_folder(folder, parents=True)
-    files.check_writable(folder)
-    files.check_space(folder, config.run.reserve)
+    disk_checks.check_writable(folder)
+    disk_checks.check_space(folder, config.run.reserve)
     if marked:
         owners.put(folder, state.id, config.run.state, anew=True)  # the state may have been moved
     else:

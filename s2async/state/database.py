@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
 
-from s2async import files
+from s2async import disk_checks, files
 from s2async.errors import LocalError, StateDamaged, StateError, StateInUse
 from s2async.log import log
 from s2async.state import schema
@@ -88,7 +88,7 @@ def state_errors(path: Path) -> Iterator[None]:
         if code in _DAMAGE:
             raise damaged(path, str(error)) from error
         if code in _BUSY:
-            files.check_locks(path.with_name(path.name + ".lock"), what=f"the state {path}")
+            disk_checks.check_locks(path.with_name(path.name + ".lock"), what=f"the state {path}")
             raise StateInUse(f"the state {path} is held by another program ({error}); close it there") from error
         raise
 
@@ -371,7 +371,7 @@ def check_place(folder: Path) -> None:
     path = files.temporary(folder / "state", files.PROBE)
     lock = path.with_name(path.name + ".lock")
     try:
-        files.check_locks(lock, what=f"a file in {folder}", make=True)
+        disk_checks.check_locks(lock, what=f"a file in {folder}", make=True)
         with state_errors(path), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":

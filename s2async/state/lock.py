@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from s2async import files
+from s2async import disk_checks, files
 from s2async.errors import LocalError, StateError, StateInUse
 from s2async.state import writer_sql
 from s2async.state.database import open_for_reading, state_errors
@@ -34,7 +34,7 @@ def take_lock(path: Path) -> FileLock:
     lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
     with files.local_errors("lock the state", path):
         # Checked first: if locks do not work at all, it looks as if another process held this lock.
-        files.check_locks(Path(lock.lock_file), what=f"the state {path}", make=True)
+        disk_checks.check_locks(Path(lock.lock_file), what=f"the state {path}", make=True)
         try:
             lock.acquire()
         except Timeout:

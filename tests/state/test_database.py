@@ -101,17 +101,6 @@ def test_a_whole_run_on_such_a_file_system(
     assert worlds.result(Config.load(path)) == worlds.result(calm.config)
 
 
-def test_a_share_that_does_not_tell_its_size_is_not_taken_for_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = type(shutil.disk_usage(tmp_path))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 0))
-    files.check_space(tmp_path, 1 << 20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 30, 1 << 30, 0))
-    with pytest.raises(LocalError, match="disk full"):
-        files.check_space(tmp_path, 1 << 20)
-
-
 # ---- files that cannot be locked --------------------------------------------------------------------------
 
 
