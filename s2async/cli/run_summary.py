@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from s2async.areas import loader as area_files
 from s2async.causes import Cause
-from s2async.cli import hints, status_tables
+from s2async.cli import hints, status_lines
 from s2async.cli.console import facts, short, status_word
 from s2async.cli.status import values
 from s2async.config.model import Config
 from s2async.engine.limits import LimitName
 from s2async.engine.progress import Summary
+from s2async.events import SearchReport
 from s2async.geo import bounds, sizes_km2
 from s2async.models import Area, Status
 from s2async.state.reader import Ledger
+from s2async.state.records import Doubt, Unheld
 from s2async.text import degrees, duration, safe, size, surface
 
 _LIMITS: Mapping[LimitName, str] = {"jobs": "--limit", "bytes": "--max-bytes", "seconds": "--max-time"}
 """The option that sets each limit of a run."""
+LINES_SHOWN: Final = 5
+"""Maximum number of lines of one kind in the summary."""
 
 
 def where(areas: Sequence[Area]) -> str:
@@ -46,24 +51,24 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
     for (status, cause), jobs in run.causes.items():
         by_status[status][cause] = jobs
-    for line in status_tables.reasons(by_status, run.without, crops=bool(config.output.assets)):
+    for line in status_lines.reasons(by_status, run.without, crops=bool(config.output.assets)):
         console.print(Text(f"  {line}", style="yellow"))
     rows = {}
     if config.output.assets:
         rows["crops"] = f"{short(config.output.folder)}/<area>/<item>_<asset>.tif{_each(config)}"
         rows["index"] = short(run.index)
     if run.values and totals:
-        rows |= {"values": short(run.values), "rows": status_tables.values_line(totals)}
+        rows |= {"values": short(run.values), "rows": status_lines.values_line(totals)}
     rows["state"] = short(config.run.state)
     rows["traffic"] = f"{size(run.bytes)} in {run.requests:,} requests in this run"
-    requests, moved = status_tables.total(state.traffic())
+    requests, moved = status_lines.total(state.traffic())
     if requests != run.requests:  # the next line covers all runs
         rows["all runs"] = f"{size(moved)} in {requests:,} requests"
     if whole.all.bytes:
-        rows["instead of"] = status_tables.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
+        rows["instead of"] = status_lines.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
     console.print(facts(rows))
-    status_tables.show_doubts(console, (*state.doubts(config.selection()), *(totals.doubts if totals else ())))
-    status_tables.show_incomplete(console, run.incomplete)
+    _show_doubts(console, (*state.doubts(config.selection()), *(totals.doubts if totals else ())))
+    _show_incomplete(console, run.incomplete)
     if run.failed:
         console.print(
             Text(f"{run.failed:,} jobs have failed so far; s2async status lists them with reasons", style="red")
@@ -74,7 +79,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
         count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
         console.print(Text(safe(f"no scene was found for {count}: {named}"), style="yellow"))
-    status_tables.show_unheld(console, config, run.unheld)
+    _show_unheld(console, config, run.unheld)
     if run.found_nothing and not run.incomplete:
         starts, ends = [area.start for area in areas if area.start], [area.end for area in areas if area.end]
         first = min(starts) if len(starts) == len(areas) else None
@@ -119,3 +124,27 @@ def _each(config: Config) -> str:
 def _statuses(config: Config, done: dict[Status, int]) -> str:
     words = {status: status_word(status, crops=bool(config.output.assets)) for status in Status}
     return "   ".join(f"{done[status]:,} {word}" for status, word in words.items() if done.get(status))
+
+
+def _show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:
+    """Print why no date can give a crop for some areas."""
+    for text in hints.unheld(areas, config.clouds.min_area_valid):
+        console.print(Text(safe(text), style="yellow"))
+
+
+def _show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
+    """Print which crops of reflectance bands have an uncertain offset, and why."""
+    _show_first(console, [status_lines.doubt_line(doubt) for doubt in doubts], "yellow", "doubts about offsets")
+
+
+def _show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
+    """Print which searches are incomplete, and why."""
+    _show_first(console, status_lines.incomplete_lines(reports), "red", "reasons why searches are incomplete")
+
+
+def _show_first(console: Console, lines: Sequence[str], style: str, what: str) -> None:
+    """Print the first lines, and how many others there are."""
+    for text in lines[:LINES_SHOWN]:
+        console.print(Text(safe(text), style=style))
+    if len(lines) > LINES_SHOWN:
+        console.print(Text(f"and {len(lines) - LINES_SHOWN:,} more {what}: s2async status -v lists them"))

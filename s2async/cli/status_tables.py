@@ -1,10 +1,10 @@
-"""The state as tables on the terminal, and lines that the summary of a run also shows."""
+"""The state on the terminal: what `status` shows."""
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,26 +16,20 @@ from rich.text import Text
 from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
 from s2async.causes import Cause
-from s2async.cli import hints
+from s2async.cli import hints, status_lines
 from s2async.cli.console import short, status_word, table
 from s2async.cli.status import unheld, values
 from s2async.config.model import Config
 from s2async.config.sections import VALUES_TABLE
-from s2async.events import SearchReport
 from s2async.models import Status, Traffic, Use
-from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unheld, ValueTotals
+from s2async.state.records import OPEN, AreaCounts, Counts, Problem, ValueTotals
 from s2async.text import safe, size
 
 NO_SCREEN: Final = 40
 """Number of lines if the output is not a terminal."""
 REMARK_ROWS: Final = 2
 """Maximum number of screen lines of a remark; -v shows it in full."""
-LABELS_SHOWN = 3
-"""Maximum number of searches listed that are incomplete for the same reason."""
-LINES_SHOWN: Final = 5
-"""Maximum number of lines of one kind in the summary of a run."""
 PROBLEMS_READ: Final = 1000
 """Maximum number of failed and missing jobs read for examples, and listed with -v; the JSON output has more."""
 GAP: Final = "  "
@@ -160,24 +154,18 @@ def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[st
     if totals:
         path = config.output.folder / VALUES_TABLE
         found["values"] = short(path) if path.exists() else f"a run that ends writes {short(path)}"
-        found["rows"] = values_line(totals)
+        found["rows"] = status_lines.values_line(totals)
     if traffic:
-        requests, moved = total(traffic)
+        requests, moved = status_lines.total(traffic)
         whole = state.whole_files(config.selection())
         found["traffic"] = f"{size(moved)} in {requests:,} requests, over all runs"
         if whole.all.bytes:
-            found["instead of"] = instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
+            found["instead of"] = status_lines.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
             found["clear only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files of clear scenes"
     if searches:
         complete = sum(report.complete for report in searches)
         found["searches"] = f"{complete:,} of {len(searches):,} complete in the last run"
     return [f"{label:10}{GAP}{text}" for label, text in found.items()]
-
-
-def values_line(totals: ValueTotals) -> str:
-    """Return how many rows the table of values has, and for how many dates."""
-    dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
-    return f"{totals.rows:,} for {dates} with values (one area in one scene)"
 
 
 def _remarks(
@@ -195,12 +183,12 @@ def _remarks(
     incomplete = [report for report in state.searches() if not report.complete]
     kinds = [
         ("red", [alarm.text] if alarm else []),
-        ("red", incomplete_lines(incomplete)),
+        ("red", status_lines.incomplete_lines(incomplete)),
         ("yellow", [changed] if changed else []),
-        *(("yellow", [line]) for line in reasons(without.by_status, without.saved, crops=crops)),
+        *(("yellow", [line]) for line in status_lines.reasons(without.by_status, without.saved, crops=crops)),
         ("yellow", examples(problems, every=len(problems) < PROBLEMS_READ)),
-        ("yellow", [doubt_line(doubt) for doubt in state.doubts(selection)]),
-        ("yellow", [doubt_line(doubt) for doubt in (totals.doubts if totals else ())]),
+        ("yellow", [status_lines.doubt_line(doubt) for doubt in state.doubts(selection)]),
+        ("yellow", [status_lines.doubt_line(doubt) for doubt in (totals.doubts if totals else ())]),
         ("yellow", hints.unheld(unheld(state, config, counts), config.clouds.min_area_valid)),
     ]
     return [Remark(safe(text), style, rank) for style, texts in kinds for rank, text in enumerate(texts)]
@@ -310,61 +298,6 @@ def _traffic_table(traffic: Sequence[Traffic]) -> Table:
     return table("Traffic", columns, rows)
 
 
-def show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:
-    """Print why no date can give a crop for some areas."""
-    for text in hints.unheld(areas, config.clouds.min_area_valid):
-        console.print(Text(safe(text), style="yellow"))
-
-
-def show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
-    """Print which crops of reflectance bands have an uncertain offset, and why."""
-    _show_first(console, [doubt_line(doubt) for doubt in doubts], "yellow", "doubts about offsets")
-
-
-def doubt_line(doubt: Doubt) -> str:
-    """Return one line about crops with an uncertain offset."""
-    crops = f"1 {doubt.what}" if doubt.crops == 1 else f"{doubt.crops:,} {doubt.what}s"
-    scenes = "1 scene" if doubt.scenes == 1 else f"{doubt.scenes:,} scenes"
-    state = "" if doubt.untold else f" {doubt.basis}:" if doubt.basis in _UNSURE else " in doubt:"
-    return f"offset of {crops} of {scenes} ({doubt.item}){state or ':'} {doubt.text}"
-
-
-_UNSURE: Final = ("doubtful", "unknown")
-"""Bases of offsets that are uncertain."""
-
-
-def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
-    """Print which searches are incomplete, and why."""
-    _show_first(console, incomplete_lines(reports), "red", "reasons why searches are incomplete")
-
-
-def _show_first(console: Console, lines: Sequence[str], style: str, what: str) -> None:
-    """Print the first lines, and how many others there are."""
-    for text in lines[:LINES_SHOWN]:
-        console.print(Text(safe(text), style=style))
-    if len(lines) > LINES_SHOWN:
-        console.print(Text(f"and {len(lines) - LINES_SHOWN:,} more {what}: s2async status -v lists them"))
-
-
-def incomplete_lines(reports: Sequence[SearchReport]) -> list[str]:
-    """Return one line for each reason: if a server is down, it is the same for all searches."""
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for report in reports:
-        by_reason[report.reason].append(report.label)
-    lines = []
-    for reason, labels in by_reason.items():
-        what = "a search is" if len(labels) == 1 else f"{len(labels):,} searches are"
-        named = "; ".join(labels[:LABELS_SHOWN]) + ("; ..." if len(labels) > LABELS_SHOWN else "")
-        lines.append(f"{what} incomplete: {reason} ({named})")
-    return lines
-
-
-def instead(whole: int, moved: int, *, estimated: bool) -> str:
-    """Return the size of the whole files, in bytes, in words and as a multiple of the transferred bytes."""
-    times = f", which is {whole / moved:,.0f} times the traffic" if moved else ""
-    return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
-
-
 def examples(problems: Sequence[Problem], *, every: bool = True) -> list[str]:
     """Return lines that name a scene for each cause of missing files; failures are listed one by one.
 
@@ -382,33 +315,4 @@ def examples(problems: Sequence[Problem], *, every: bool = True) -> list[str]:
         lines.append(
             f"  {cause.words}: {first}{f', the first of {len(scenes):,} scenes' * (every and len(scenes) > 1)}"
         )
-    return [safe(line) for line in lines]
-
-
-def total(traffic: Sequence[Traffic]) -> tuple[int, int]:
-    """Return the requests and bytes of all traffic."""
-    return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)
-
-
-def reasons(
-    by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple[str, Cause], int], *, crops: bool = True
-) -> list[str]:
-    """Return lines about why jobs lack files.
-
-    Args:
-        by_status: number of missing and failed jobs, by status and cause.
-        without: number of saved jobs that lack an asset, by asset and cause.
-        crops: whether crops are wanted.
-    """
-    lines = [
-        f"{sum(causes.values()):,} {status}: {counted(causes)}"
-        for status in (Status.MISSING, Status.FAILED)
-        if (causes := by_status.get(status))
-    ]
-    by_asset: dict[str, dict[Cause, int]] = defaultdict(dict)
-    for (asset, cause), jobs in without.items():
-        by_asset[asset][cause] = jobs
-    if by_asset:
-        told = "; ".join(f"{asset} {counted(causes)}" for asset, causes in sorted(by_asset.items()))
-        lines.append(f"{status_word(Status.SAVED, crops=crops)}, but without: {told}")
     return [safe(line) for line in lines]
