@@ -20,7 +20,7 @@ from s2async import log_file
 from s2async.cli import main
 from s2async.errors import ConfigError
 from s2async.log import JsonLines, context, log
-from s2async.net import client
+from s2async.net import retries
 from s2async.sandbox.server.process import start as start_server
 from s2async.text import without_secrets
 from tests.support import worlds
@@ -251,7 +251,7 @@ def found(stage: tuple[Stage, str], tmp_path_factory: pytest.TempPathFactory) ->
         run={"log": "run.log"},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "_longest_wait", lambda _attempt: 0.01)
+        patch.setattr(retries, "_longest_wait", lambda _attempt: 0.01)
         assert ask("-q", "run", "--log-level", "debug", config) == 3
     return folder / "run.log", config
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
@@ -33,7 +32,7 @@ from s2async.net.connections import proxy_for, trusted_certificates
 from s2async.net.editions import Edition
 from s2async.net.limiter import Gate
 from s2async.net.responses import MAX_JSON, TRANSIENT, content_range, decode_json
-from s2async.net.retries import Retries, RetryQueue, Try
+from s2async.net.retries import Retries, RetryQueue, Try, equal_jitter, full_jitter
 from s2async.net.sender import Sender, Server, find
 from s2async.net.settings import ClientSettings
 from s2async.text import origin, origin_of, shown
@@ -99,7 +98,7 @@ class Transport:
         self._span = min(SPAN, idle_timeout or SPAN)
         self._attempts = attempts
         self._patience = patience
-        self._file_wait, self._api_wait = wait or _full_jitter, wait or _equal_jitter
+        self._file_wait, self._api_wait = wait or full_jitter, wait or equal_jitter
         timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         # Each origin has two gates. A request that a gate admits must not wait for a connection, because the wait
         # would count against the connection time-out.
@@ -382,27 +381,3 @@ def open_client(settings: ClientSettings, meter: Meter | None = None) -> Transpo
     """
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     return Transport(**values, meter=meter)
-
-
-def _longest_wait(attempt: int) -> float:
-    """Return the longest wait in seconds after try number ``attempt``: 0.5, 1, 2, 4 ... 20."""
-    return min(20.0, 0.5 * 2.0 ** (attempt - 1))
-
-
-def _full_jitter(attempt: int) -> float:
-    """Return the wait in seconds before a retry for a file: random, up to the longest wait.
-
-    Many requests for files fail together, so their retries are spread as widely as possible ("full jitter", AWS
-    Architecture Blog, 2015).
-    """
-    return random.uniform(0, _longest_wait(attempt))  # noqa: S311 - not for secrets
-
-
-def _equal_jitter(attempt: int) -> float:
-    """Return the wait in seconds before a retry for an API: random, from half the longest wait up to the longest.
-
-    A search whose tries are used up leaves the run incomplete. With this "equal jitter" (ibid.), the waits between
-    five tries add up to at least 3.75 s; with full jitter, all tries may fall into an interruption of one second.
-    """
-    longest = _longest_wait(attempt)
-    return random.uniform(longest / 2, longest)  # noqa: S311 - not for secrets

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -306,3 +307,30 @@ class _Request:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+# ---- the wait before a retry ------------------------------------------------------------------------------------
+
+
+def _longest_wait(attempt: int) -> float:
+    """Return the longest wait in seconds after try number ``attempt``: 0.5, 1, 2, 4 ... 20."""
+    return min(20.0, 0.5 * 2.0 ** (attempt - 1))
+
+
+def full_jitter(attempt: int) -> float:
+    """Return the wait in seconds before a retry for a file: random, up to the longest wait.
+
+    Many requests for files fail together, so their retries are spread as widely as possible ("full jitter", AWS
+    Architecture Blog, 2015).
+    """
+    return random.uniform(0, _longest_wait(attempt))  # noqa: S311 - not for secrets
+
+
+def equal_jitter(attempt: int) -> float:
+    """Return the wait in seconds before a retry for an API: random, from half the longest wait up to the longest.
+
+    A search whose tries are used up leaves the run incomplete. With this "equal jitter" (ibid.), the waits between
+    five tries add up to at least 3.75 s; with full jitter, all tries may fall into an interruption of one second.
+    """
+    longest = _longest_wait(attempt)
+    return random.uniform(longest / 2, longest)  # noqa: S311 - not for secrets

@@ -19,7 +19,7 @@ from typing import Final
 
 from s2async.catalog import search
 from s2async.cli import main
-from s2async.net import client
+from s2async.net import retries
 from s2async.sandbox.server.process import Sandbox
 from s2async.sandbox.truth import oracle
 from tests.chaos.truths import Pair
@@ -115,13 +115,13 @@ def _beside(arguments: Sequence[str], limits: Sequence[str]) -> tuple[int, str, 
 @contextlib.contextmanager
 def hurried() -> Iterator[None]:
     """Retries come at once, and a search is endless sooner."""
-    longest, most = client._longest_wait, search.MAX_ITEMS
-    client._longest_wait = lambda attempt: 0.01 * attempt
+    longest, most = retries._longest_wait, search.MAX_ITEMS
+    retries._longest_wait = lambda attempt: 0.01 * attempt
     search.MAX_ITEMS = 30
     try:
         yield
     finally:
-        client._longest_wait = longest
+        retries._longest_wait = longest
         search.MAX_ITEMS = most
 
 

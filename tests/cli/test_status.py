@@ -17,7 +17,7 @@ from s2async.areas import loader as area_files
 from s2async.cli import run_summary, status, status_tables
 from s2async.events import SearchReport
 from s2async.models import Area, Status
-from s2async.net import client
+from s2async.net import retries
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from s2async.text import size
@@ -237,7 +237,7 @@ def test_whole_files_are_those_that_a_person_would_download(ran: Ran, stage: Sta
 def test_many_failures_are_cut_short_but_neither_in_json_nor_by_option(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
+    monkeypatch.setattr(retries, "_longest_wait", lambda _attempt: 0.0)
     stage.sandbox.fault("code", path="SCL", count=None, status=503)
     path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 1})
     ran = worlds.run(path, stage.sandbox)

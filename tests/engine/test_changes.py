@@ -28,7 +28,7 @@ from s2async.engine.job_queue import JobQueue
 from s2async.events import JobDone, Notice
 from s2async.maintenance import rebuild, verify
 from s2async.models import Job, Status
-from s2async.net import client
+from s2async.net import client, retries
 from s2async.plan.forecast import Plan
 from s2async.plan.survey import survey
 from s2async.sandbox.server.process import start as start_server
@@ -70,7 +70,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
+    monkeypatch.setattr(retries, "_longest_wait", lambda _attempt: 0.0)
 
 
 def run(folder: Path, stage: Stage, *, areas: Mapping[str, Polygon] = AREAS, **sections: Any) -> Ran:

@@ -20,7 +20,7 @@ from s2async.engine.job_queue import JobQueue
 from s2async.errors import LocalError, StateInUse
 from s2async.events import JobDone, JobsFound, Notice, SearchDone
 from s2async.models import Batch, BatchResult, Job, Status, Traffic, Use
-from s2async.net import client
+from s2async.net import client, retries
 from s2async.net.limiter import TURN
 from s2async.sandbox.truth import least, oracle
 from s2async.state.reader import Ledger
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once."""
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
+    monkeypatch.setattr(retries, "_longest_wait", lambda _attempt: 0.0)
 
 
 # ---- exact counts -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 from s2async.causes import Cause
 from s2async.config.model import Config
 from s2async.models import Status
-from s2async.net import client
+from s2async.net import retries
 from tests.support import worlds
 from tests.support.lanes import long
 from tests.support.shell import Ended, Shell
@@ -114,7 +114,7 @@ def test_files_that_are_public_by_their_alternate_address_only_are_read(
 @pytest.fixture
 def stage(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """Ten scenes over two areas; what fails is tried again at once."""
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
+    monkeypatch.setattr(retries, "_longest_wait", lambda _attempt: 0.0)
     yield from worlds.staged(tmp_path_factory.mktemp("world"), [worlds.day(3 * number) for number in range(10)])
 
 

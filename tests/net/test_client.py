@@ -1359,14 +1359,6 @@ def test_a_server_that_speaks_no_tls_is_never_asked_without(server: FaultServer)
 # ---- small parts ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "least"), [("_full_jitter", 0.0), ("_equal_jitter", 0.5)])
-def test_waits_grow_are_capped_and_spread(kind: str, least: float) -> None:
-    for attempt, most in [(1, 0.5), (2, 1), (3, 2), (5, 8), (7, 20), (1000, 20)]:
-        waits = [getattr(transport_module, kind)(attempt) for _ in range(500)]
-        assert least * most <= min(waits) < (least + 0.1) * most
-        assert 0.9 * most < max(waits) <= most
-
-
 def test_the_tries_of_a_search_always_outlast_an_interruption_of_some_seconds() -> None:
     origin = "http://127.0.0.1:9"
 

@@ -18,7 +18,7 @@ from s2async.engine import pipeline
 from s2async.errors import HostParked
 from s2async.events import Event, Notice
 from s2async.models import Status
-from s2async.net import breaker, client, outages
+from s2async.net import breaker, outages, retries
 from s2async.plan.survey import survey
 from s2async.sandbox.server.process import Sandbox
 from tests.support import worlds
@@ -32,7 +32,7 @@ DOWN = breaker.FAILURES + 8 + 6
 def stage(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """The world of every kind; a server that is parked is tried again soon."""
     monkeypatch.setattr(breaker, "PERIOD", 0.2)
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.01)
+    monkeypatch.setattr(retries, "_longest_wait", lambda _attempt: 0.01)
     return stage
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.net.retries import FLOOR, MOST, SHARE, TIMED_OUT, RetryBudget
+from s2async.net.retries import FLOOR, MOST, SHARE, TIMED_OUT, RetryBudget, equal_jitter, full_jitter
 
 
 def test_a_run_begins_with_all_that_can_be_saved_up() -> None:
@@ -70,3 +72,11 @@ def test_budgets_that_are_shared_are_together_what_one_is(parts: int) -> None:
     assert budget.spend(1e9, TIMED_OUT), "each retry can be paid for in the end"
     budget.share(1)
     assert sum(budget.spend(2e9) for _ in range(1000)) == MOST
+
+
+@pytest.mark.parametrize(("wait", "least"), [(full_jitter, 0.0), (equal_jitter, 0.5)])
+def test_waits_grow_are_capped_and_spread(wait: Callable[[int], float], least: float) -> None:
+    for attempt, most in [(1, 0.5), (2, 1), (3, 2), (5, 8), (7, 20), (1000, 20)]:
+        waits = [wait(attempt) for _ in range(500)]
+        assert least * most <= min(waits) < (least + 0.1) * most
+        assert 0.9 * most < max(waits) <= most
