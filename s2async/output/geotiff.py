@@ -10,13 +10,11 @@ alone, 810 us here.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
@@ -38,6 +36,7 @@ from s2async.cog.directories import (
 )
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile, LocalError
+from s2async.output import gdal_metadata
 
 try:
     from isal.isal_zlib import compress
@@ -58,17 +57,12 @@ _OWN: Final = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32"})
 """Types whose predictor is a difference of integers. GDAL writes crops of other types."""
 _TEMPLATES: Final = 4096
 """Number of headers that are cached, about 2 kB each. A run needs some for each asset, zone and year."""
-_NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML does not allow (XML 1.0, section 2.2), and the carriage return, which readers change."""
-_SPECIAL: Final = re.compile("[^\t\n\x20-\x25\x27-\x3b\x3d\x3f-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""These characters, and those that XML escapes: ``&``, ``<`` and ``>``. Most texts contain none of them."""
 _DEFLATE, _GREY, _RGB = 8, 1, 2
 """Values of TIFF's tags Compression and PhotometricInterpretation."""
-_ASCII, _SHORT, _DOUBLE = 2, 3, 12
-"""TIFF's type codes for text, 16-bit integers and 64-bit floats."""
+_SHORT, _DOUBLE = 3, 12
+"""TIFF's type codes for 16-bit integers and 64-bit floats."""
 _ANYWHERE: Final = (10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
 """The transform of the header for all crops whose rows run east and whose columns run south."""
-_NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,7 +107,7 @@ def encode(crop: Crop) -> bytes:
         LocalError: PROJ cannot read its database.
     """
     items = dict(crop.tags)
-    named = {key: _legal(items.pop(key)) for key in crop.tags if key.startswith("TIFFTAG_")}
+    named = {key: gdal_metadata.legal(items.pop(key)) for key in crop.tags if key.startswith("TIFFTAG_")}
     bands, rows, columns = crop.pixels.shape
     kind = _Kind(
         bands=bands,
@@ -127,10 +121,10 @@ def encode(crop: Crop) -> bytes:
         named=tuple(named.items()),
     )
     if kind.dtype not in _OWN or crop.pixels.nbytes >= _LARGEST:
-        items = {key: _legal(text) for key, text in items.items()}
+        items = {key: gdal_metadata.legal(text) for key, text in items.items()}
         return _written(replace(kind, transform=tuple(crop.transform[:6])), items, crop.pixels)
     layout = _template(kind)
-    entries = [*_size(layout, rows, columns), *_metadata(layout.tags, items)]
+    entries = [*_size(layout, rows, columns), *gdal_metadata.entry(layout.tags, items)]
     if kind.transform is _ANYWHERE:
         entries += _place(layout, crop.transform)
     if not kind.tiled:
@@ -157,15 +151,11 @@ def with_tag(data: bytes, key: str, text: str) -> bytes | None:
         layout = tiff.parse(data)
         if not isinstance(layout, Layout):
             return None
-        raw = next((raw for tag, _, _, raw in layout.tags if tag == GDAL_METADATA), b"")
-        start = f"<Item name={quoteattr(key)}>".encode()
-        before, found, rest = raw.partition(start)
-        if not found:
+        metadata = gdal_metadata.with_text(layout.tags, key, text)
+        if not metadata:
             return None
-        _, end, after = rest.partition(b"</Item>")
-        raw = b"".join([before, start, _escaped(text).encode(), end, after])
         others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
-        layout = replace(layout, tags=(*others, (GDAL_METADATA, _ASCII, len(raw), raw)))
+        layout = replace(layout, tags=(*others, *metadata))
         ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
         blocks = {number: data[at : at + size] for number, (at, size) in enumerate(ends) if size}
         return headers.subset(layout, blocks)
@@ -206,7 +196,7 @@ def retagged(
             named=(),
         )
         own = _template(kind).tags
-        metadata = _metadata(own, items) or [entry for entry in own if entry[0] == GDAL_METADATA]
+        metadata = gdal_metadata.entry(own, items) or [entry for entry in own if entry[0] == GDAL_METADATA]
         others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
         layout = replace(layout, tags=(*others, *metadata))
         ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
@@ -313,35 +303,6 @@ def _tiles(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     by_line[..., :bands] = lines[..., :bands]
     np.subtract(lines[..., bands:], lines[..., :-bands], out=by_line[..., bands:])
     return list(less.reshape(down * across, _TILE, _TILE * bands))
-
-
-def _metadata(tags: tuple[Tag, ...], items: Mapping[str, str]) -> list[Tag]:
-    """Return the entry of GDAL's metadata with further items: XML with one element for each item.
-
-    Args:
-        tags: entries of a directory, with or without metadata.
-        items: strings, keyed by name; if empty, no entry is returned.
-    """
-    if not items:
-        return []
-    old = next((raw for tag, _, _, raw in tags if tag == GDAL_METADATA), _NO_ITEMS)
-    lines = (f"  <Item name={_quoted(key)}>{_escaped(text)}</Item>\n" for key, text in items.items())
-    start, _, end = old.partition(b"\n")
-    raw = b"".join([start, b"\n", "".join(lines).encode(), end])
-    return [(GDAL_METADATA, _ASCII, len(raw), raw)]
-
-
-_quoted = lru_cache(maxsize=256)(quoteattr)
-
-
-def _legal(text: str) -> str:
-    """Replace the characters that XML does not allow."""
-    return _NOT_IN_XML.sub("?", text)
-
-
-def _escaped(text: str) -> str:
-    """Escape a string twice, because GDAL unescapes it twice: once as XML, once by itself."""
-    return text if _SPECIAL.search(text) is None else escape(escape(_legal(text)))
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _ITEM: Final = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
-"""An item of GDAL's metadata, as written by `geotiff`."""
+"""An item of GDAL's metadata, as written by `gdal_metadata`."""
 
 
 def read(data: bytes) -> dict[str, str]:
