@@ -1,10 +1,13 @@
-"""Periods: calendar quarters are tested with the searches; here, which period cannot hold a scene."""
+"""Periods: the calendar quarters that are searched, and which period cannot hold a scene."""
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s2async.catalog.periods import LAUNCH, TOLERANCE, spans, why_empty
 from s2async.config.types import parse_period
@@ -48,3 +51,30 @@ def test_a_period_that_cannot_hold_a_scene(text: str, now: datetime) -> None:
 
 def test_no_span_is_older_than_the_first_scene() -> None:
     assert spans(None, LAUNCH + timedelta(days=1), now=NOON) == [(LAUNCH, LAUNCH + timedelta(days=1))]
+
+
+MOMENTS = st.datetimes(datetime(2014, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(MOMENTS, MOMENTS, MOMENTS)
+def test_spans_tile_the_period(start: datetime, end: datetime, now: datetime) -> None:
+    cuts = spans(start, end, now=now)
+    first = max(start, LAUNCH)
+    if first >= end or first >= now:
+        assert cuts == []
+        return
+    assert cuts[0][0] == first
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
+    assert all(timedelta(0) < last - first <= timedelta(days=92) for first, last in cuts)
+    assert cuts[-1][1] <= end
+    assert cuts[-1][1] == end or (cuts[-1][0] < now <= cuts[-1][1])
+    assert all(cut[1].month in (1, 4, 7, 10) and cut[1].day == 1 for cut in cuts[:-1])
+
+
+def test_open_ends() -> None:
+    now = datetime(2026, 11, 5, 17, tzinfo=UTC)
+    cuts = spans(None, None, now=now)
+    assert cuts[0] == (LAUNCH, datetime(2015, 7, 1, tzinfo=UTC))
+    assert cuts[-1] == (datetime(2026, 10, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    assert spans(None, None, now=now + timedelta(days=30)) == cuts  # a later run asks the same
+    assert len(cuts) == 47
