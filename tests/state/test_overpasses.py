@@ -29,6 +29,7 @@ from tests.support.states import (
     record,
     saved,
     start,
+    steps_of,
 )
 
 RULE = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
@@ -222,3 +223,16 @@ def test_an_overpass_is_cloudy_only_where_all_of_its_items_are(state: State) -> 
     record(state, cloudy(at_home), cloudy(elsewhere))
     assert state.choose([at_home, elsewhere], RULE, ONE) == []
     assert statuses(state) == {"home": "duplicate", "other": "saved", "h2": "cloudy", "o2": "duplicate"}
+
+
+def test_items_that_show_none_of_the_areas_cost_the_choice_next_to_nothing(state: State) -> None:
+    """An overpass of a continent has hundreds of items, of which an area is in one to four."""
+    areas = [make_area(f"a{number}") for number in range(768)]
+    start(state, areas, ONE)
+    jobs = add(state, home(), areas[:512], ONE)
+    state.record(BatchResult(outcomes=(), undecided=tuple(replace(job, measure=CLEAR) for job in jobs)), [])
+    alone = steps_of(state, lambda: state.choose(jobs, RULE, ONE))
+    for number in range(100):
+        add(state, other(f"far{number}"), areas[-1:], ONE)
+    assert steps_of(state, lambda: state.choose(jobs, RULE, ONE)) < 1.5 * alone
+    assert len(state.choose(jobs, RULE, ONE)) == 512
