@@ -45,6 +45,7 @@ def settle(context: Context, token: str) -> Settled:
     harmonised, folder = context.selection.harmonised, context.config.output.folder
     offsets.follow(context.state, folder, harmonised=harmonised, token=token, tell=context.tell)
     _reopen_dropped(context)
+    _choose_again(context)
     lacking = _lacking_alarm(context)
     absent = "" if lacking else context.lacking.told
     for text in filter(None, (absent, search.estimates_told(context.noted), context.found.told)):
@@ -77,6 +78,15 @@ def _reopen_dropped(context: Context) -> None:
             f"{dropped:,} dates had values with another offset than all pixels decided; "
             "the next run computes them again"
         )
+
+
+def _choose_again(context: Context) -> None:
+    """Decide all overpasses again if the searches have changed items, such as those of a rebuilt state."""
+    state = context.state
+    if state.is_regrouped and (
+        chosen := state.choose_for_all(context.rule, context.selection, context.values_rule)
+    ):
+        context.tell(f"judged {chosen:,} jobs again by the other items of their overpasses")
 
 
 def sum_up(context: Context, settled: Settled) -> Summary:

@@ -276,6 +276,12 @@ def is_update(old: Scene, new: Scene) -> bool:
     return (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent)
 
 
+def overpass_facts(scene: Scene) -> tuple[object, ...]:
+    """Return the facts of an item that determine its overpass, its zone, and which edition of it is the best."""
+    grouped = scene.datatake, scene.platform, scene.datetime, scene.grid, scene.epsg
+    return *grouped, scene.baseline, scene.generated, scene.datastrip
+
+
 def _same_file(one: str, other: str) -> bool:
     return one == other or public(one) == public(other)
 

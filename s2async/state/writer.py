@@ -43,7 +43,7 @@ from s2async.state.bands import Bands
 from s2async.state.folders import Folders
 from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
-from s2async.state.serialization import hash_address, selection_values, to_scene
+from s2async.state.serialization import hash_address, overpass_facts, selection_values, to_scene
 from s2async.state.writing import seconds
 from s2async.zonal.wanted import Wanted
 
@@ -114,7 +114,9 @@ class State(Folders, Bands):
             if db.execute(sql.SETTLED).fetchone() == (self._settled,):
                 return 0
             rules = Rules(rule=rule, selection=selection, values_rule=values_rule)
-            return overpasses.choose_for_all(db, rules)
+            changed = overpasses.choose_for_all(db, rules)
+        self.is_regrouped = False
+        return changed
 
     def choose(
         self,
@@ -293,6 +295,7 @@ class State(Folders, Bands):
                 again = items.update_item(db, item, old, scene, selection.measured)
                 if old != scene:
                     self.dropped += answers.decide_offsets(db, item, self.conventions)
+                    self.is_regrouped |= overpass_facts(old) != overpass_facts(scene)
             newer = (
                 {area for (area,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if selection.newest_only else set()
             )

@@ -44,6 +44,8 @@ class Writing(Ledger):
         """What the user says about the offsets of archives."""
         self._settled = ""
         """The settings and areas for which all overpasses have been decided."""
+        self.is_regrouped = False
+        """Whether items have changed since then so that they may be of other overpasses."""
         self.dropped = 0
         """Number of jobs that have lost values since statuses were last derived: a band has another offset."""
 
@@ -142,7 +144,7 @@ class Writing(Ledger):
         """Record how the run ended."""
         with self._writing() as db:
             db.execute(sql.END_RUN, (_now(), how, self._this_run))
-            if how == "finished" and self._settled:
+            if how == "finished" and self._settled and not self.is_regrouped:
                 db.execute(sql.SET_SETTLED, (self._settled,))
         self._is_ended = True
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from shapely import box
 from shapely.geometry import mapping
 
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.engine.waiting import Waiting
 from s2async.errors import HostParked
@@ -311,6 +313,23 @@ def test_crops_that_fail_delay_it_too_and_then_the_next_best_counts(tmp_path: Pa
         stage.sandbox.clear_faults()
         third = worlds.run(path, stage.sandbox)
         assert [item for _, item, _ in index(third.config)] == ["S2A_33UUU_20220101_0_L2A"]
+
+
+def test_after_a_rebuild_one_crop_counts_again_once_a_search_has_told_the_overpasses(tmp_path: Path) -> None:
+    """The tags of crops name no overpass, and a crop that counts no longer stays on disk."""
+    with Stage(worlds.World(tmp_path / "world", pair(0))) as stage:
+        path = worlds.write_config(tmp_path, stage.sandbox, areas=NORTH)
+        worlds.run(path, stage.sandbox)
+        path = worlds.write_config(tmp_path, stage.sandbox, areas=NORTH, search=ONE)
+        before = worlds.run(path, stage.sandbox)
+        assert [item for _, item, _ in index(before.config)] == ["S2A_33UUU_20220101_0_L2A"]
+        before.config.run.state.unlink()
+        assert CliRunner().invoke(cli, ["rebuild", str(path)]).exit_code == 0
+        after = worlds.run(path, stage.sandbox)
+        assert index(after.config) == index(before.config)
+        assert worlds.statuses(after.config) == worlds.statuses(before.config)
+        again = worlds.run(path, stage.sandbox)
+        assert (again.cogs, again.summary.left, index(again.config)) == ([], 0, index(before.config))
 
 
 @pytest.mark.parametrize(("former", "better"), [("0", "1"), ("1", "0")])
