@@ -188,6 +188,12 @@ def rebuild(config: Path) -> int:
         click.echo(f"the old state is now {safe(str(made.aside))}")
     for path, why in made.strange:
         click.echo(safe(f"{path} {why}: left unchanged"), err=True)
+    for name, count in made.others.items():
+        click.echo(
+            f"{count:,} crops are of the collection {safe(name)}, which is no longer searched: they count beside "
+            "crops of the same acquisitions from other collections; move away those that should not",
+            err=True,
+        )
     click.echo(f"{made.known:,} crops are in the new state; next: s2async run {shlex.quote(str(config))}")
     return 0
 

@@ -46,6 +46,9 @@ class Rebuilt:
     """Files in the areas' folders that were not recorded, each with the reason."""
     aside: Path | None
     """New path of the old state; None if there was none."""
+    others: Mapping[str, int]
+    """Number of recorded crops by collection, without the collection that is searched now. No search completes
+    their items, so it stays unknown which items of that collection are of the same acquisition."""
 
 
 def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: Selection, version: str) -> Rebuilt:
@@ -81,8 +84,10 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
             searched = catalog.collection
             with files.local_errors("keep facts beside", new), Spool[TaggedCrop](path.parent) as kept:
                 found, strange = _gather(areas, output, searched, rule, kept)
+                others = Counter[str]()
                 for numbers in found:
                     parts = [kept.read(number) for number in numbers]
+                    others[parts[0].scene.collection] += len(parts)
                     _record(state, parts, replace(selection, newest_only=False))
             of_values = config.values_rule()
             state.update_statuses(rule.verdicts, selection, judge_values=of_values.verdicts if of_values else None)
@@ -96,7 +101,8 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         with files.local_errors("make the state", path):
             new.replace(path)
             files.sync_folder(path.parent)
-        return Rebuilt(known=sum(map(len, found)), strange=strange, aside=aside)
+        del others[searched]
+        return Rebuilt(known=sum(map(len, found)), strange=strange, aside=aside, others=others)
     finally:
         _remove(new)
         lock.release()

@@ -476,7 +476,20 @@ def test_no_whole_crop_is_refused(copy: Path, ran: worlds.Ran) -> None:
     config.run.state.unlink()
     made = ask("rebuild", copy)
     assert told(made.output) == {}
+    assert "which is no longer searched" not in made.output
     assert worlds.statuses(config) == {key: status for key, status in before.items() if status == "saved"}
+
+
+def test_nor_those_of_a_collection_that_is_no_longer_searched_which_are_named(copy: Path) -> None:
+    count = len(crops(s2async.load_config(copy)))
+    text = copy.read_text(encoding="utf-8")
+    assert 'collection = "sentinel-2-l2a"' in text
+    copy.write_text(text.replace("sentinel-2-l2a", "sentinel-2-c1-l2a"), encoding="utf-8")
+    s2async.load_config(copy).run.state.unlink()
+    made = ask("rebuild", copy)
+    assert told(made.output) == {}
+    assert f"{count} crops are of the collection sentinel-2-l2a, which is no longer searched" in made.output
+    assert f"{count} crops are in the new state" in made.output
 
 
 def test_nor_one_at_the_edge_of_a_scene_or_without_a_mask(tmp_path: Path, stage: Stage) -> None:
