@@ -339,7 +339,8 @@ class StateFile:
             try:
                 yield
             finally:
-                self._db.execute("COMMIT")
+                if self._db.in_transaction:  # SQLite itself ends it when the disk fails
+                    self._db.execute("COMMIT")
 
     def _all(self, statement: str, values: _Values = ()) -> list[Any]:
         """Return all rows of a statement."""

@@ -10,6 +10,7 @@ import pytest
 
 from s2async.areas.folders import FIRST, LAST
 from s2async.clouds.scl import SclRule
+from s2async.errors import LocalError
 from s2async.models import CloudMeasure, Outcome, Status
 from s2async.state import totals_sql
 from s2async.state.conditions_sql import NEWER_HAS_JOB, WANTED
@@ -135,6 +136,18 @@ def test_what_a_run_writes_while_jobs_are_counted_is_counted_next_time(state: St
 
     with read_while(state.path, write, after=totals_sql.ITEMS) as ledger:
         assert [ledger.counts(VISUAL).total for _ in range(3)] == [{"saved": 3}, {"saved": 6}, {"saved": 9}]
+
+
+def test_a_disk_that_fails_while_jobs_are_counted_is_told_as_such(state: State) -> None:
+    """SQLite ends the transaction by itself then."""
+
+    def fail() -> None:
+        ledger._db.execute("ROLLBACK")
+        raise LocalError("the disk fails")
+
+    start(state, [make_area("a")])
+    with read_while(state.path, fail, after=totals_sql.ITEMS) as ledger, pytest.raises(LocalError, match="disk"):
+        ledger.counts(VISUAL)
 
 
 def test_an_area_of_two_places_is_told_of_both_when_no_raster_holds_it(state: State) -> None:
