@@ -49,6 +49,12 @@ OF_KIND = (
 )
 """The crop is of the kind that the selection requires."""
 CROP_OF_KIND = OF_KIND.format(crop="p")
+CROP_COMES_OF_KIND = f"""
+({CROP_OF_KIND} OR :harmonised AND p.mask = :mask AND p.format = :format AND instr(p.says, ' doubtful ')
+  AND j.status != 'open')
+"""
+"""The same, or the job is answered and its crop p becomes of this kind when the run ends: a crop whose offset is
+in doubt is cut as published, see `engine.cut`."""
 JOB_CROP_OF_KIND = OF_KIND.format(crop="q")
 SAYS = "(coalesce(r.dn, '?') || ' ' || r.basis || ' ' || i.baseline)"
 """What the tags of crops of the band r of the item i should say: `models.Numbers.says`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from s2async.state.conditions_sql import (
+    CROP_COMES_OF_KIND,
     JOBS_OF_NEWER,
     NEWER_HAS_ANSWER,
     NEWER_HAS_JOB,
@@ -319,7 +320,7 @@ _VIEWS = f"""
 SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.code, a.zone,
   i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg, j.slot, m.cells,
   (SELECT json_group_array(p.asset) FROM products p
-   WHERE p.job = j.id AND p.edition = i.edition AND {OF_KIND.format(crop="p")}),
+   WHERE p.job = j.id AND p.edition = i.edition AND {CROP_COMES_OF_KIND}),
   (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
    WHERE x.job = j.id AND x.edition = i.edition AND x.missing),
   (SELECT json_group_array(t.id) FROM {JOBS_OF_NEWER} WHERE b.item = i.id)
