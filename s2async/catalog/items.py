@@ -146,9 +146,6 @@ def _epsg(properties: Mapping[str, Any]) -> int | None:
     return None
 
 
-_SQUARE = r"0?([1-9]\d?[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])"
-
-
 def _grid(name: str, properties: Mapping[str, Any]) -> str:
     """Return the MGRS tile without a leading zero, from a property or otherwise from the id."""
     parts = (properties.get(f"mgrs:{part}", "") for part in ("utm_zone", "latitude_band", "grid_square"))
@@ -158,10 +155,9 @@ def _grid(name: str, properties: Mapping[str, Any]) -> str:
         _text(properties, "s2:mgrs_tile"),
     )
     for text in candidates:
-        if match := re.fullmatch(_SQUARE, text):
+        if match := re.fullmatch(product_names.SQUARE, text):
             return match[1]
-    match = re.search(rf"(?:^|_)T?{_SQUARE}(?=_|$)", name)
-    return match[1] if match else ""
+    return product_names.square(name)
 
 
 def _footprint(name: str, item: Mapping[str, Any]) -> BaseGeometry:

@@ -1,4 +1,4 @@
-"""Parses the names of Sentinel-2 products: the datatake, the datastrip and the time of processing. Pure.
+"""Parses the names of Sentinel-2 products and items: the datatake, the square, the time of processing. Pure.
 
 Since 2016-12, a product is named ``MMM_MSIXXX_<start of datatake>_Nxxyy_ROOO_Txxxxx_<time of processing>.SAFE``
 (Sentinel-2 Products Specification Document, issue 14.9). Items have this name as a property or as their id, some
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+SQUARE = r"0?([1-9]\d?[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])"
+"""An MGRS square, with or without a leading zero."""
 _TIME = r"\d{8}T\d{6}"
 _DATATAKE = re.compile(rf"G?(S2[A-Z])_({_TIME})(?:_\d+)?(?:_N\d\d\.?\d\d)?")
 _PRODUCT = re.compile(rf"(S2[A-Z])_MSIL[12][A-Z]_({_TIME})_(?:\w+_)?({_TIME})(?:\.SAFE)?")
@@ -51,3 +53,15 @@ def datastrip(identity: str, name: str) -> str:
         return match[1]
     match = re.fullmatch(rf"S2[A-Z]_T\d\d[A-Z]{{3}}_({_TIME})_L2A", name)
     return f"S{match[1]}" if match else ""
+
+
+def square(name: str) -> str:
+    """Return the MGRS square in the id of an item, without a leading zero; empty if it contains none."""
+    match = re.search(rf"(?:^|_)T?{SQUARE}(?=_|$)", name)
+    return match[1] if match else ""
+
+
+def platform(name: str) -> str:
+    """Return the satellite with which the id of an item begins, such as ``sentinel-2a``; empty if it does not."""
+    match = re.match(r"S2([A-Z])_", name)
+    return f"sentinel-2{match[1].lower()}" if match else ""

@@ -1,8 +1,8 @@
 """Creates a new state from the tags of the crops, so that a run need not read everything again.
 
 A crop counts only if it belongs to one of the configuration's areas, has the path and name that a run would give
-it, and can be decoded completely, because later runs rely on what is recorded here. Only id, version and href of
-its item are known; the next search adds the rest without reopening the jobs.
+it, and can be decoded completely, because later runs rely on what is recorded here. Of its item, only time, id,
+version and href are known, and what the id contains; the next search adds the rest without reopening the jobs.
 """
 
 from __future__ import annotations

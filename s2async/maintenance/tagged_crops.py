@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from s2async import files
+from s2async.catalog import product_names
 from s2async.clouds.rule import CloudRule
 from s2async.clouds.shares import valid_percent
 from s2async.cog import gdal, tiff
@@ -80,7 +81,7 @@ def read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> T
         raise CorruptFile("is cut off")
     values = tags.of_layout(layout)
     try:
-        scene, measured = _scene(values), _measure(values, rule)
+        scene, measured = _scene(values, layout.grid.epsg), _measure(values, rule)
         product = Product(
             asset=values["ASSET"],
             file=path.name,
@@ -227,24 +228,32 @@ def _measure(values: Mapping[str, str], rule: CloudRule) -> CloudMeasure:
     return measured
 
 
-def _scene(values: Mapping[str, str]) -> Scene:
-    """Return the item of a crop, with the facts that its tags contain."""
-    sensed = datetime.fromisoformat(values["DATETIME"])
+def _scene(values: Mapping[str, str], epsg: int) -> Scene:
+    """Return the item of a crop, with the facts that its tags and its id contain.
+
+    A search no longer returns an item that a better edition has replaced. Satellite and square, which tell the
+    other items of its acquisition and overpass, are therefore taken from the id.
+
+    Args:
+        values: the tags.
+        epsg: EPSG code of the crop, which is that of the item.
+    """
+    name, sensed = values["ITEM_ID"], datetime.fromisoformat(values["DATETIME"])
     if sensed.tzinfo is None:
         raise ValueError("no zone of time")
     return Scene(
-        id=values["ITEM_ID"],
+        id=name,
         collection=values["COLLECTION"],
         version=values["ITEM_VERSION"],
         updated="",
         datetime=sensed.astimezone(UTC),
-        platform="",
-        grid="",
+        platform=product_names.platform(name),
+        grid=product_names.square(name),
         cloud=None,
-        epsg=None,
+        epsg=epsg,
         baseline=values.get(band_tags.BASELINE, ""),
         generated="",
-        datastrip="",
+        datastrip=product_names.datastrip("", name),
         footprint=None,
         assets={values["ASSET"]: Asset(key=values["ASSET"], href=values["HREF"])},
         subtracted=True if values.get(band_tags.BASIS) == Basis.FLAG else None,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from s2async.catalog.product_names import datastrip, datatake, processed
+from s2async.catalog.product_names import datastrip, datatake, platform, processed, square
 
 NAME = "S2B_MSIL2A_20240825T173909_N0511_R098_T13TDE_20240825T215747"
 
@@ -46,3 +46,16 @@ def test_the_time_of_processing_is_the_last_of_a_name() -> None:
 )
 def test_the_datastrip_is_in_its_id_or_in_that_of_the_item(identity: str, name: str, known: str) -> None:
     assert datastrip(identity, name) == known
+
+
+@pytest.mark.parametrize(
+    ("name", "satellite", "known"),
+    [
+        ("S2A_33UUU_20220101_0_L2A", "sentinel-2a", "33UUU"),
+        ("S2B_T01WCV_20231223T190950_L2A", "sentinel-2b", "1WCV"),
+        (NAME, "sentinel-2b", "13TDE"),
+        ("scene 5", "", ""),
+    ],
+)
+def test_satellite_and_square_are_in_the_id_of_an_item(name: str, satellite: str, known: str) -> None:
+    assert (platform(name), square(name)) == (satellite, known)

@@ -355,7 +355,10 @@ def test_after_a_rebuild_one_crop_counts_again_once_a_search_has_told_the_overpa
 def test_an_edition_that_comes_later_takes_the_place_of_its_former_one(
     tmp_path: Path, former: str, better: str
 ) -> None:
-    """Whichever id comes first: both pictures are alike, and the id decides among items that are no editions."""
+    """Whichever id comes first: both pictures are alike, and the id decides among items that are no editions.
+
+    Also after a rebuild: searches no longer return the former one, whose crops stay on disk.
+    """
     world = worlds.World(
         tmp_path / "world", [take(0, "33UUU", id=f"S2A_33UUU_20220101_{former}_L2A", baseline="04.00")]
     )
@@ -367,10 +370,14 @@ def test_an_edition_that_comes_later_takes_the_place_of_its_former_one(
         world.put(take(0, "33UUU", id=f"S2A_33UUU_20220101_{better}_L2A", baseline="05.09"))
         stage.restart()
         after = worlds.run(path, stage.sandbox)
-        assert index(after.config) == sorted(
-            (area, f"S2A_33UUU_20220101_{better}_L2A", str(HOME)) for area in areas
-        )
+        expected = sorted((area, f"S2A_33UUU_20220101_{better}_L2A", str(HOME)) for area in areas)
+        assert index(after.config) == expected
         assert worlds.faults_of(after.config, world) == []
+        after.config.run.state.unlink()
+        assert CliRunner().invoke(cli, ["rebuild", str(path)]).exit_code == 0
+        rebuilt = worlds.run(path, stage.sandbox)
+        assert len(worlds.crops(rebuilt.config)) == 8
+        assert index(rebuilt.config) == expected
 
 
 def test_areas_on_both_sides_of_180_degrees_keep_what_one_search_finds(tmp_path: Path) -> None:
