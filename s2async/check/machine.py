@@ -97,10 +97,12 @@ def _state(config: Config) -> Finding:
     state = config.run.state
 
     def check() -> Finding:
-        owners.check(config, None)
         if state.exists():
+            owners.read(config.output.folder)
+            owners.check_alive(config)  # the state may have been moved: without opening it, its mark is unknown
             with files.local_errors("read the state", state):
                 return right("state", f"{state} is there ({size(state.stat().st_size)}); it was not opened")
+        owners.check(config, None)
         notes.check(config)
         return right("state", "none yet: the first run creates it")
 

@@ -111,8 +111,19 @@ def test_a_folder_of_another_state_is_told_although_there_is_one(tmp_path: Path,
     assert checked(own).exit_code == 0
     path = worlds.write_config(tmp_path, stage.sandbox, name="second", output={"folder": "first-data"})
     found = checked(path)
-    assert "first-data belongs to another state" in only(found, "state")
+    assert "first-data belongs to the state" in only(found, "state")
     assert found.exit_code == 2
+
+
+def test_a_state_that_was_moved_is_not_taken_for_another_one(tmp_path: Path, stage: Stage) -> None:
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox, limit=6)
+    (tmp_path / "elsewhere").mkdir()
+    state = ran.config.run.state.rename(tmp_path / "elsewhere" / "state.sqlite")
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"state": "elsewhere/state.sqlite"})
+    found = checked(path)
+    assert f"{state} is there" in right(found)["state"]
+    assert found.exit_code == 0
+    worlds.run(path, stage.sandbox, limit=6)
 
 
 # ---- the command --------------------------------------------------------------------------------------------
