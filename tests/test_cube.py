@@ -60,6 +60,13 @@ def crop(column: int, row: int, width: int, height: int, **other: object) -> Cro
     return replace(made, **other)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.5, 0.25)])
+def test_floats_are_reflectance_itself_or_what_their_scale_says(scale: float, offset: float) -> None:
+    pixels = np.array([[[0.0, 0.25, -1.0]]], np.float32)
+    found = crop(0, 0, 3, 1, pixels=pixels, nodata=-1.0, scale=scale, offset=offset).reflectance
+    assert np.array_equal(found, [[[offset, 0.25 * scale + offset, np.nan]]], equal_nan=True)
+
+
 # ---- from a run -------------------------------------------------------------------------------------------
 
 

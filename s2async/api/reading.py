@@ -80,8 +80,11 @@ class CropArray:
                 f"the offset of {self.path} is unknown, so its pixels mean no reflectance: say offsets = ... in "
                 "the table catalog of [search], or for crops of an earlier version run s2async verify"
             )
-        found = convert.reflectance(self.pixels, round(self.offset * QUANTIFICATION))
-        if self.nodata:
+        if np.issubdtype(self.pixels.dtype, np.floating):  # no DN: reflectance itself, or what its scale says
+            found = self.pixels.astype(np.float64) * (self.scale or 1.0) + self.offset
+        else:
+            found = convert.reflectance(self.pixels, round(self.offset * QUANTIFICATION))
+        if self.nodata is not None:
             found[self.pixels == self.nodata] = np.nan
         return found
 
@@ -236,4 +239,6 @@ def _numbers(row: SavedRow, layout: Layout) -> dict[str, Any]:
     about = {"offset_basis": row.offset_basis, "offset_doubt": row.doubt}
     if row.offset is None:
         return about
+    if layout.dtype.startswith("float"):
+        return about | {"scale": layout.scales[0], "offset": layout.offsets[0]}
     return about | {"scale": convert.SCALE, "offset": row.offset / QUANTIFICATION}

@@ -71,11 +71,14 @@ def scaling(asset: str, numbers: Numbers | None, layout: Layout) -> Scaling:
     Args:
         asset: key of the asset.
         numbers: what its DN mean; None if it is not a reflectance band.
-        layout: layout of the source file, whose own scale and offset are kept for other assets.
+        layout: layout of the source file, whose own scale and offset are kept for other assets, and for floats,
+            which are not DN.
 
     Returns:
         Scale and offset; scale 1 and offset 0, which files do not store, if the meaning is unknown.
     """
+    if layout.dtype.startswith("float"):
+        return layout.scales, layout.offsets
     if numbers is None:
         plain = set(layout.scales) == {1.0} and not any(layout.offsets)
         if plain and decision.plain_key(asset) in _RETRIEVALS:

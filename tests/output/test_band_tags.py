@@ -72,6 +72,15 @@ def test_other_assets_keep_the_scale_of_their_file() -> None:
     assert band_tags.scaling("wvp", None, layout_of(0.5, 2.0)) == ((0.5,), (2.0,))
 
 
+@pytest.mark.parametrize("scaling", [((1.0,), (0.0,)), ((0.01,), (0.5,))])
+def test_floats_are_no_dn_and_keep_the_scale_of_their_file(
+    scaling: tuple[tuple[float], tuple[float]],
+) -> None:
+    layout = tiff.parse(encode(crop_of(PIXELS.astype(np.float32), scales=scaling[0], offsets=scaling[1])))
+    assert isinstance(layout, Layout)
+    assert band_tags.scaling("red", numbers(0), layout) == scaling
+
+
 @pytest.mark.parametrize(
     ("scale", "offset", "dn"), [(0.0001, -0.1, -1000), (0.0001, 0.0, 0), (1.0, -1000.0, -1000), (0.01, -10, -1000)]
 )
