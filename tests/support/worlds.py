@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -478,6 +479,11 @@ class Stage:
         self._running.__exit__(None, None, None)
         self.world.write()
         self._start(port)
+
+    def wait_for(self, requests: int) -> None:
+        """Wait until the server has received so many requests; pytest's time limit ends what never happens."""
+        while self.sandbox.totals()["all"].requests < requests:
+            time.sleep(0.02)
 
 
 def staged(folder: Path, items: Iterable[Item] | None = None, *, delay: float = 0) -> Iterator[Stage]:
