@@ -62,10 +62,13 @@ def same_acquisition(a: Scene, b: Scene) -> bool:
 def are_editions(a: Scene, b: Scene) -> bool:
     """Return whether two items contain the same image: one acquisition, and footprints that overlap by half.
 
-    If a footprint is unknown, the items are editions unless they are of different datastrips.
+    If one footprint is unknown, the items are editions unless they are of different datastrips. If both are
+    unknown, as in a rebuilt state, they may be halves: they are editions only if they name the same datastrip.
     """
     if not same_acquisition(a, b):
         return False
+    if a.footprint is None and b.footprint is None:
+        return bool(a.datastrip) and a.datastrip == b.datastrip
     if a.footprint is None or b.footprint is None:
         return not _other_datastrip(a, b)
     one, other = _surface(a.footprint), _beside(_surface(b.footprint), a.footprint)

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,10 @@ def test_without_a_footprint_datastrips_decide() -> None:
     assert are_editions(a, a_scene(id="b"))
     assert are_editions(a, a_scene(id="b", datastrip=""))
     assert not are_editions(a_scene(), a_scene(id="b", datastrip="S2", footprint=None))
+    assert are_editions(a, a_scene(id="b", footprint=None))
+    assert not are_editions(replace(a, datastrip=""), a_scene(id="b", datastrip="", footprint=None)), (
+        "perhaps halves"
+    )
 
 
 def test_what_better_editions_leave_uncovered_still_counts() -> None:
