@@ -333,7 +333,7 @@ WHERE {{which}} AND a.active AND {WANTED}
 """  # noqa: S608
 """Jobs that may count for their overpass. If a better edition of their item has a job, that job replaces them."""
 _BLOCKS_OF_AREAS = """
-WITH blocks AS MATERIALIZED (
+WITH blocks AS (
     SELECT value >> 8 AS block, json_group_array(value) AS areas FROM json_each(:areas) GROUP BY value >> 8
 )
 """
