@@ -68,6 +68,10 @@ class CoveragePlan:
             shares=np.concatenate([plan.shares for plan in plans]),
         )
 
+    def __len__(self) -> int:
+        """Return the number of areas."""
+        return len(self.plan)
+
     @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
@@ -78,6 +82,22 @@ class CoveragePlan:
         """(pixels,): the covered fractions of the pixels of all areas; see `weights_of`."""
         return self.weights_of(np.arange(len(self.plan)))
 
+    def take(self, indices: ArrayLike) -> CoveragePlan:
+        """Return the plan of the given areas, in the given order.
+
+        Args:
+            indices: (m,) indices of areas, which may repeat.
+        """
+        wanted = np.asarray(indices, np.int64)
+        first, numbers = self.starts[wanted], self.starts[wanted + 1] - self.starts[wanted]
+        chosen = ranges(first, numbers)
+        return CoveragePlan(
+            plan=self.plan.take(wanted),
+            starts=np.concatenate([[0], np.cumsum(numbers)]),
+            places=self.places[chosen],
+            shares=self.shares[chosen],
+        )
+
     def weights_of(self, indices: ArrayLike) -> Floats:
         """Return the covered fraction of each pixel of the given areas, in the order of pixels in `gather.Gather`.
 
@@ -85,7 +105,7 @@ class CoveragePlan:
             indices: (m,) indices of areas, which may repeat.
         """
         wanted = np.asarray(indices, np.int64)
-        ends = np.cumsum(self.plan.totals[wanted])
+        ends = np.cumsum(self.plan.totals[wanted], dtype=np.int64)
         first, numbers = self.starts[wanted], self.starts[wanted + 1] - self.starts[wanted]
         weights = np.ones(int(ends[-1]) if len(ends) else 0)
         chosen = ranges(first, numbers)

@@ -49,7 +49,7 @@ class CoveragePlans:
             self._keeper.forget_large(grid)  # a new one begins with the areas that are needed now
             kept, indices = self._keeper.of(areas, grid)
             self._keeper.forget_old()
-            return kept.plan, indices
+            return kept.plan_of(indices)
 
 
 def _drawn(areas: Sequence[Area], grid: Grid) -> CoveragePlan:

@@ -2,21 +2,27 @@
 
 A run is a part of a row: adjacent pixels whose centres lie inside the polygon. Runs take less memory than masks
 with one bit for each pixel, and are all that is needed to count pixels.
+
+The arrays have the smallest integer types that hold their values, because the plans of 100,000 areas stay in
+memory during a run. Arithmetic in these types can overflow: combine the arrays with int64 arrays only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from s2async.cog.grid import Cutout, Grid, Window
 
 LARGEST_SIDE: Final = (1 << 16) - 1
 """Maximum number of rows and columns of a window that runs of 16 bits can describe."""
+
+Unsigned = NDArray[np.uint8] | NDArray[np.uint16]
+Signed = NDArray[np.int32] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,35 +30,52 @@ class GridPlan:
     """Windows and masks of n areas on one raster's grid. Runs are in the order of areas, rows and columns."""
 
     grid: Grid
-    windows: NDArray[np.int32]
+    windows: NDArray[np.uint16] | Signed
     """(n, 4): first row, first column, rows and columns of each window, inside the raster. All are 0 if the raster
-    does not touch the area."""
-    starts: NDArray[np.int64]
+    does not touch the area. uint16 if that holds the size of the raster."""
+    starts: Signed
     """(n + 1,): the runs of area i are `starts[i]` up to, but not including, `starts[i + 1]`."""
-    rows: NDArray[np.uint16]
-    """(runs,): row of each run, counted from the first row of the area's window."""
-    columns: NDArray[np.uint16]
+    rows: Unsigned
+    """(runs,): row of each run, counted from the first row of the area's window. uint8 if no window has more than
+    255 rows or columns, as for the following arrays."""
+    columns: Unsigned
     """(runs,): first column of each run, counted from the first column of the area's window."""
-    lengths: NDArray[np.uint16]
+    lengths: Unsigned
     """(runs,): number of pixels of each run. Between two runs of a row there is at least one pixel."""
-    totals: NDArray[np.int64]
+    totals: Signed
     """(n,): number of pixel centres inside each polygon, including those beyond the raster's edge."""
     skipped: NDArray[np.bool_]
     """(n,): whether an area is too large for a plan. Such areas have neither window nor runs; `cog.polygon_mask`
     draws them."""
 
+    def __post_init__(self) -> None:
+        """Convert the arrays to the smallest types that hold their values, whatever the types of those given."""
+        raster = max(self.grid.height, self.grid.width)
+        runs = type_of_runs(self.windows)
+        kinds: dict[str, DTypeLike] = {
+            "windows": np.uint16 if raster <= np.iinfo(np.uint16).max else _signed(raster),
+            "starts": _signed(int(self.starts[-1])),
+            "rows": runs,
+            "columns": runs,
+            "lengths": runs,
+            "totals": _signed(int(self.totals.max(initial=0))),
+        }
+        for name, kind in kinds.items():
+            array: NDArray[Any] = getattr(self, name)
+            object.__setattr__(self, name, array.astype(kind, copy=False))
+
     @classmethod
     def empty(cls, grid: Grid) -> Self:
         """Return a plan without areas."""
-        none = np.zeros(0, np.uint16)
+        none = np.zeros(0, np.uint8)
         return cls(
             grid=grid,
-            windows=np.zeros((0, 4), np.int32),
-            starts=np.zeros(1, np.int64),
+            windows=np.zeros((0, 4), np.uint16),
+            starts=np.zeros(1, np.int32),
             rows=none,
             columns=none,
             lengths=none,
-            totals=np.zeros(0, np.int64),
+            totals=np.zeros(0, np.int32),
             skipped=np.zeros(0, np.bool_),
         )
 
@@ -63,12 +86,11 @@ class GridPlan:
         Args:
             plans: at least one plan; all plans are of the same grid.
         """
-        before = np.cumsum([0, *(plan.starts[-1] for plan in plans)])
-        starts = [plan.starts[:-1] + start for plan, start in zip(plans, before, strict=False)]
+        numbers = np.concatenate([np.diff(plan.starts) for plan in plans])
         return cls(
             grid=plans[0].grid,
             windows=np.concatenate([plan.windows for plan in plans]),
-            starts=np.concatenate([*starts, before[-1:]]),
+            starts=np.concatenate([[0], np.cumsum(numbers, dtype=np.int64)]),
             rows=np.concatenate([plan.rows for plan in plans]),
             columns=np.concatenate([plan.columns for plan in plans]),
             lengths=np.concatenate([plan.lengths for plan in plans]),
@@ -120,7 +142,7 @@ class GridPlan:
         Returns:
             The indices of all runs, area by area; and (m + 1,) where the runs of each area begin among them.
         """
-        first = self.starts[indices]
+        first = self.starts[indices].astype(np.int64)
         numbers = self.starts[indices + 1] - first
         starts = np.concatenate([[0], np.cumsum(numbers)])
         return np.repeat(first - starts[:-1], numbers) + np.arange(starts[-1]), starts
@@ -168,3 +190,13 @@ class GridPlan:
         inside = self.mask(index)
         inside.flags.writeable = False
         return Cutout(window=window, inside=inside, total=int(self.totals[index]))
+
+
+def type_of_runs(windows: NDArray[Any]) -> DTypeLike:
+    """Return the smallest type that holds rows, columns and lengths of runs in windows, (n, 4) as in a plan."""
+    return np.uint8 if windows[:, 2:].max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
+
+
+def _signed(largest: int) -> DTypeLike:
+    """Return the smaller of int32 and int64 that holds a value."""
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64

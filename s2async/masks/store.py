@@ -1,9 +1,9 @@
-"""Keeps plans: in memory while a run needs them, and in a folder beside the state for the next run.
+"""Keeps plans in memory during a run, and in a folder next to the state for later runs.
 
-A kept plan saves time, and nothing depends on it. Where the folder cannot be read or written, or the disk is full,
-each run draws its plans anew. A file is complete or absent (`files.replace`). When it is read, its digest and its
-grid are checked, and each of its areas counts only for the fingerprint of its polygon. Processes that write at the
-same time replace each other's files, each of which is whole.
+Kept plans only save time; no result depends on them. If the folder cannot be read or written, or the disk is full,
+each run draws its plans again. `files.replace` writes a file completely or not at all. When a file is read, its
+digest and its grid are checked, and areas are found in it by the fingerprints of their polygons. Processes that
+write the same plan at the same time replace each other's files, and each of these files is complete.
 """
 
 from __future__ import annotations
@@ -31,33 +31,36 @@ from s2async.masks.plan import GridPlan
 from s2async.models import Area
 
 MEMORY: Final = 64 << 20
-"""Bytes of plans that stay in memory: about 250,000 fields at 10 m."""
+"""Maximum size of the plans in memory, in bytes: about 500,000 fields at 10 m."""
 DISK: Final = 256 << 20
-"""Bytes of plans that stay on disk: about 5,000,000 fields at 10 m."""
+"""Maximum size of the plans on disk, in bytes: about 5,000,000 fields at 10 m."""
 KEPT_FROM: Final = 256
-"""Plans of fewer areas are not kept on disk: drawing them takes as long as writing a file safely."""
+"""Plans of fewer areas are not saved: drawing them takes no longer than writing a file safely."""
 _SAVED_PART: Final = 8
-"""A plan is saved at once when one of so many areas is new in it or gone from it, and else at the end."""
+"""A plan is saved at once when at least one in this number of its areas was added or removed since it was last
+saved; otherwise, it is saved at the end of the run."""
 _TOKEN: Final = "s2async-plan"  # noqa: S105 - starts temporary names
 _HALF_WRITTEN: Final = 3600
-"""Seconds after which a temporary file is one that a killed process has left."""
+"""Age in seconds from which a temporary file is considered to be left by a killed process."""
 
 _log = logging.getLogger("s2async.masks")
 
 
 def folder_of(state: Path) -> Path:
-    """The folder of the plans that belong to a state file."""
+    """Return the folder of the plans that belong to a state file."""
     return state.with_name(state.name + ".plans")
 
 
 class Plans:
-    """The plans of all grids for the areas of a run. It may be used by several threads, which wait for each other.
+    """The plans of the areas of a run, by grid. Several threads may use it; they wait for each other.
 
     Args:
-        folder: where plans are kept, created when the first is saved; None to keep them in memory alone.
-        fingerprints: of all areas that there are; others are dropped from kept plans. None to drop nothing.
-        memory: bytes of plans that stay in memory.
-        disk: bytes of plans that stay in the folder.
+        folder: folder in which plans are saved, created when the first plan is saved; None to keep them in memory
+            only.
+        fingerprints: fingerprints of all areas of the run; other areas are removed from plans that are read. None
+            to remove no area.
+        memory: maximum size of the plans in memory, in bytes. The plan that was used last may be larger.
+        disk: maximum size of the files in the folder, in bytes. The file that was written last may be larger.
     """
 
     def __init__(
@@ -75,11 +78,11 @@ class Plans:
         self._lock = threading.Lock()
 
     def of(self, areas: Sequence[Area], grid: Grid) -> tuple[GridPlan, NDArray[np.int64]]:
-        """The plan of a grid with all these areas in it. What is missing is drawn, which takes time: in a thread.
+        """Return a plan of a grid that has all given areas. Call it in a thread: it draws areas that are missing.
 
         Args:
-            areas: polygons in lon/lat.
-            grid: of the raster.
+            areas: areas with polygons in lon/lat.
+            grid: grid of the raster.
 
         Returns:
             A plan, which may have other areas too, and (areas,) the index of each area in it.
@@ -90,20 +93,20 @@ class Plans:
         """
         with self._lock:
             kept, indices = self._keeper.of(areas, grid)
-            if kept.unsaved * _SAVED_PART >= len(kept.keys):
+            if kept.unsaved * _SAVED_PART >= len(kept):
                 self._save(kept)
             for forgotten in self._keeper.forget_old():
                 self._save(forgotten)
-            return kept.plan, indices
+            return kept.plan_of(indices)
 
     def close(self) -> None:
-        """Save what is not saved yet."""
+        """Save the plans that have areas that are not saved yet."""
         with self._lock:
             for kept in self._keeper.plans:
                 self._save(kept)
 
     def _read(self, grid: Grid) -> Kept[GridPlan]:
-        """The kept plan of a grid without the areas that are gone; an empty one where there is none."""
+        """Return the saved plan of a grid without areas that the run does not have, or an empty plan."""
         path = self._folder and self._folder / packing.file_name(grid)
         if path:
             try:
@@ -114,18 +117,18 @@ class Plans:
                 log(_log, logging.WARNING, "plan_not_used", {"path": str(path), "reason": str(error)})
             else:
                 with contextlib.suppress(OSError):
-                    path.touch()  # used now: `_tidy` removes those that were used longest ago
-                return _only(Kept.of(plan, keys), self._wanted)
+                    path.touch()  # `_tidy` removes the least recently used files first
+                return _only(plan, keys, self._wanted)
         return Kept.empty(GridPlan.empty(grid))
 
     def _save(self, kept: Kept[GridPlan]) -> None:
-        """Write a plan, unless it is on disk already, or small, or writing has failed before."""
-        if self._folder is None or not kept.unsaved or len(kept.keys) < KEPT_FROM:
+        """Write a plan to the folder, unless it is saved already or small, or writing has failed before."""
+        if self._folder is None or not kept.unsaved or len(kept) < KEPT_FROM:
             return
-        path = self._folder / packing.file_name(kept.plan.grid)
+        path = self._folder / packing.file_name(kept.pieces[0].grid)
         try:
             files.make_folder(self._folder)
-            files.replace(path, packing.packed(kept.plan, kept.keys), token=_TOKEN)
+            files.replace(path, packing.packed(kept.pieces, kept.keys_of_areas), token=_TOKEN)
         except S2AsyncError as error:
             log(_log, logging.WARNING, "plan_not_kept", {"path": str(path), "reason": str(error)})
             self._folder = None
@@ -135,7 +138,12 @@ class Plans:
             self._tidy(self._folder, path)
 
     def _tidy(self, folder: Path, saved: Path) -> None:
-        """Remove what killed processes have left, and of too many plans those that were used longest ago."""
+        """Remove temporary files of killed processes, and the least recently used plans if all are too large.
+
+        Args:
+            folder: folder of the plans.
+            saved: file that has just been written, which stays.
+        """
         for place in (folder, folder.parent / files.PARTS):  # see `files.temporary`
             for part in place.glob(f".{_TOKEN}-*{files.SUFFIX}"):
                 if part.stat().st_mtime < time.time() - _HALF_WRITTEN:
@@ -148,8 +156,8 @@ class Plans:
                 excess -= stat.st_size
 
 
-def _only(kept: Kept[GridPlan], wanted: Keys | None) -> Kept[GridPlan]:
-    """Return a plan without the areas that are not wanted."""
-    left = np.arange(len(kept.keys)) if wanted is None else np.flatnonzero(np.isin(kept.keys, wanted))
-    gone = len(kept.keys) - len(left)
-    return Kept.of(kept.plan.take(left), kept.keys[left], gone) if gone else kept
+def _only(plan: GridPlan, keys: Keys, wanted: Keys | None) -> Kept[GridPlan]:
+    """Return a plan without the areas whose keys are not wanted."""
+    left = np.arange(len(keys)) if wanted is None else np.flatnonzero(np.isin(keys, wanted))
+    gone = len(keys) - len(left)
+    return Kept.of(plan.take(left), keys[left], gone) if gone else Kept.of(plan, keys)

@@ -84,10 +84,10 @@ def test_the_oracle_sees_plans_that_are_torn_or_wrong(tmp_path: Path) -> None:
     ]
     plan, keys = drawing.draw(areas, grid), packing.keys_of(names)
     known = dict(zip(keys.tolist(), polygons, strict=True))
-    data = packing.packed(plan, keys)
+    data = packing.packed([plan], keys)
     assert kept_plans.is_whole(data)
     assert kept_plans.faults(data, known) == []
-    wrong = packing.packed(replace(plan, windows=plan.windows + np.array([1, 0, 0, 0], np.int32)), keys)
+    wrong = packing.packed([replace(plan, windows=plan.windows + np.array([1, 0, 0, 0], np.int32))], keys)
     assert len(kept_plans.faults(wrong, known)) == np.count_nonzero(np.diff(plan.starts)) > 20
     file, chance, words = tmp_path / "a.plan", random.Random(1), set[bool]()
     for _ in range(30):

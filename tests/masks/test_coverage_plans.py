@@ -14,7 +14,7 @@ from tests.support.small_fields import fields
 
 pytest.importorskip("exactextract", reason="the extra coverage is not installed")
 
-from s2async.masks import coverage
+from s2async.masks import coverage, keeper
 from s2async.masks.coverage import CoveragePlan
 from s2async.models import Area
 
@@ -28,7 +28,17 @@ def test_areas_have_the_weights_that_they_have_alone() -> None:
     for some in ([3, 4, 5], [9, 4, 8, 3], [*range(30)]):
         plan, indices = plans.of([AREAS[index] for index in some], GRID)
         np.testing.assert_array_equal(plan.weights_of(indices), alone.weights_of(some))
-    assert len(plan.plan) == 30
+    assert len(plan) == 30
+
+
+def test_areas_are_found_in_a_plan_of_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "PIECE", 7)
+    plans, alone = CoveragePlans(), coverage.draw(AREAS, GRID)
+    for some in ([3, 4, 5], [9, 4, 8, 3], [*range(20)], [*range(29, 9, -1)], [20, 3, 20], []):
+        plan, indices = plans.of([AREAS[index] for index in some], GRID)
+        np.testing.assert_array_equal(plan.weights_of(indices), alone.weights_of(some))
+        np.testing.assert_array_equal(plan.plan.take(indices).lengths, alone.plan.take(some).lengths)
+    assert len(plans._keeper.plans[0].pieces) > 2
 
 
 def test_an_area_is_drawn_once_unless_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import geometry_mask
+from shapely import Polygon
 
 from s2async.cog.grid import Grid, Window
 from s2async.cog.tiff import Layout
 from s2async.masks import sweep
+from s2async.masks.drawing import plan_of
 from s2async.masks.gather import Gather, rows_under
 from s2async.masks.plan import GridPlan
+from s2async.masks.scanline import Shapes
 from s2async.zonal.statistics import Pixels, measure
 from s2async.zonal.wanted import Variable
-from tests.support.hard_polygons import SIDE, plan
+from tests.support.hard_polygons import SIDE, plan, star
 from tests.support.lanes import few_quick
 from tests.support.layouts import Made
 from tests.support.layouts import tiff as made_tiff
@@ -86,6 +90,32 @@ def test_pixels_are_those_of_the_masks(
     for position, index in enumerate(indices.tolist()):
         found = gather.values[gather.starts[position] : gather.starts[position + 1]]
         assert np.array_equal(found, inside(fine, whole, index))
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_positions_beyond_255_do_not_overflow(factor: int) -> None:
+    """Runs of windows of up to 255 pixels have 8 bits, while their positions on the raster need more."""
+    fine, random = replace(FINE, width=1000, height=900), np.random.default_rng(7)
+    shapes = [Polygon(star(random, random.uniform(120, 800, 2), random.uniform(60, 120))) for _ in range(40)]
+    whole = plan_of(Shapes.of(np.array(shapes, np.object_)), fine, len(shapes))
+    assert whole.rows.dtype == np.uint8
+    assert whole.windows[:, 2:].max() > 200
+    grid = Grid(
+        width=fine.width // factor, height=fine.height // factor, transform=Affine.scale(factor), epsg=32633
+    )
+    raster = random_raster(grid)
+    gather = Gather(whole, range(len(whole)), np.uint16, factor=factor)
+    counts = np.zeros((len(whole), 12), np.int64)
+    for block in blocks(grid, 300, 256):
+        gather.take(block, part(raster, block))
+    for block in blocks(fine, 300, 256):
+        sweep.Sweep(whole, range(len(whole))).count(part(repeated(raster, factor), block) % 12, block, counts)
+    for index, shape in enumerate(shapes):
+        mask = geometry_mask([shape], (fine.height, fine.width), fine.transform, invert=True)
+        expected = repeated(raster, factor)[mask]
+        assert np.array_equal(gather.values[gather.starts[index] : gather.starts[index + 1]], expected)
+        assert np.array_equal(counts[index], np.bincount(expected % 12, minlength=12))
+        assert whole.totals[index] == mask.sum()
 
 
 def test_blocks_may_come_in_several_threads_and_need_not_come() -> None:

@@ -18,7 +18,7 @@ from affine import Affine
 
 from s2async import files, geo
 from s2async.cog.grid import Grid
-from s2async.masks import drawing, packing, store
+from s2async.masks import drawing, keeper, packing, store
 from s2async.masks.plan import GridPlan
 from s2async.masks.store import Plans
 from s2async.models import Area
@@ -112,6 +112,54 @@ def test_areas_that_come_later_are_added(tmp_path: Path, drawn: list[int]) -> No
     assert drawn == [300, 10, 90]
 
 
+def test_areas_are_found_in_a_plan_of_several_pieces(
+    tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece grows up to `PIECE` areas. Areas of several pieces are copied, in any order and even twice."""
+    monkeypatch.setattr(keeper, "PIECE", 100)
+    plans = Plans(tmp_path)
+    for start, stop in ((0, 40), (40, 90), (90, 280), (280, 300), (300, 380), (380, 400)):
+        assert_right(plans, AREAS[start:stop])
+    (one,) = plans._keeper.plans
+    assert [len(piece) for piece in one.pieces] == [90, 190, 100, 20]
+    for indices in ([5, 89, 5], [89, 90], [399, 0, 300, 399, 280, 1], [*range(399, -1, -7)], [], [*range(400)]):
+        whole = assert_right(plans, [AREAS[index] for index in indices])
+        assert len(whole) in (90, len(indices))
+    assert sorted(one.keys_of_areas) == sorted(packing.keys_of(names(AREAS)))
+    assert one.find(one.keys_of_areas).tolist() == [*range(400)]
+    assert one.nbytes == sum(piece.nbytes for piece in one.pieces) + 12 * 400
+    plans.close()
+    (path,) = kept(tmp_path)
+    plan, keys = packing.unpacked(path.read_bytes(), GRID)
+    assert packing.packed([plan], keys) == path.read_bytes()
+    assert_right(Plans(tmp_path), AREAS)
+    assert drawn == [40, 50, 190, 20, 80, 20]
+
+
+def test_large_areas_are_read_as_they_were_written(tmp_path: Path, drawn: list[int]) -> None:
+    """In the file runs have 16 bits, in memory 8 bits if no window is larger."""
+    large = [*AREAS, area(100, 200, 300.0)]
+    assert_right(Plans(tmp_path), large)
+    plans = Plans(tmp_path, names(large))
+    assert assert_right(plans, large).lengths.dtype == np.uint16
+    assert assert_right(Plans(tmp_path, names(AREAS)), AREAS).lengths.dtype == np.uint8
+    assert drawn == [len(large)]
+
+
+def test_a_failure_to_draw_loses_no_area(monkeypatch: pytest.MonkeyPatch, drawn: list[int]) -> None:
+    plans = Plans(None)
+    assert_right(plans, AREAS[:300])
+    monkeypatch.setattr(plans._keeper, "_draw", failing)
+    with pytest.raises(ValueError, match="no"):
+        plans.of(AREAS, GRID)
+    assert_right(plans, AREAS[:300])
+    assert drawn == [300]
+
+
+def failing(_: Sequence[Area], __: Grid) -> GridPlan:
+    raise ValueError("no")
+
+
 def test_areas_may_share_a_polygon(tmp_path: Path, drawn: list[int]) -> None:
     plans = Plans(tmp_path)
     whole, indices = plans.of([AREAS[3], AREAS[2], AREAS[3]], GRID)
@@ -142,7 +190,7 @@ def test_without_a_folder_plans_stay_in_memory(drawn: list[int]) -> None:
 
 
 def test_a_file_that_is_torn_or_altered_anywhere_is_not_believed() -> None:
-    data = packing.packed(drawing.draw(AREAS, GRID), packing.keys_of(names(AREAS)))
+    data = packing.packed([drawing.draw(AREAS, GRID)], packing.keys_of(names(AREAS)))
     packing.unpacked(data, GRID)
     random = np.random.default_rng(1)
     for length in [*range(200), *random.integers(200, len(data), 300).tolist()]:
@@ -268,7 +316,7 @@ def test_those_who_write_at_once_leave_a_whole_plan(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_no_half_plan(tmp_path: Path) -> None:
     """The writer replaces one plan by another without an end; it is killed at 30 random moments."""
     plan, keys = drawing.draw(AREAS, GRID), packing.keys_of(names(AREAS))
-    contents = [packing.packed(plan, keys), packing.packed(plan.take(range(300)), keys[:300])]
+    contents = [packing.packed([plan], keys), packing.packed([plan.take(range(300))], keys[:300])]
     for number, data in enumerate(contents):
         (tmp_path / f"{number}.bytes").write_bytes(data)
     folder = tmp_path / "plans"
