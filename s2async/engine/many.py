@@ -91,7 +91,7 @@ class Places:
     @property
     def totals(self) -> NDArray[np.int64]:
         """(n,) number of pixels of each area, including pixels outside the raster."""
-        return self.plan.totals[self.indices]
+        return self.plan.totals[self.indices].astype(np.int64)
 
     def rows_under(self) -> dict[int, int]:
         """Return, by block, the number of rows from its top down to the lowest pixel inside any of the areas."""
