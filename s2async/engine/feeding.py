@@ -23,6 +23,7 @@ from s2async.engine.time_left import Coverage
 from s2async.events import JobsFound, Notice, SearchDone
 from s2async.models import Job, Scene
 from s2async.net.client import Transport
+from s2async.scene_jobs import SceneJobs
 
 STATE_PAGE: Final = 500
 """Number of open jobs that are read from the state at a time."""
@@ -161,6 +162,7 @@ class Feeder:
             async with asyncio.TaskGroup() as group:
                 for _ in range(search.SEARCHERS):
                     group.create_task(self._searcher(waiting, fetch))
+        del self._matcher  # with 100,000 areas, it takes 7 MB
 
     async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
         context = self._context
@@ -221,7 +223,7 @@ class Feeder:
                 for all areas. Ignored for scenes near 180 degrees, because the search of an area on the other side
                 may not return them.
         """
-        context, jobs = self._context, list[Job]()
+        context, found = self._context, list[Sequence[Job]]()
         async with self._adding:
             if len(context.areas) > context.queue.capacity:
                 await context.queue.room()
@@ -229,11 +231,12 @@ class Feeder:
                 context.lacking.add(scene)
                 if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
                     context.emit(Notice(text=f"so far: {context.lacking.told}"))
-                jobs += await context.ask_about(len(context.areas), self._jobs_of, scene, only)
+                found.append(await context.ask_about(len(context.areas), self._jobs_of, scene, only))
+            jobs = found[0] if len(found) == 1 else [job for of_scene in found for job in of_scene]
             await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page contains hundreds of scenes, so other tasks get a turn in between
 
-    def _jobs_of(self, scene: Scene, only: Collection[str] | None) -> list[Job]:
+    def _jobs_of(self, scene: Scene, only: Collection[str] | None) -> SceneJobs:
         """Record a scene and return its new jobs. Runs in the state's thread, as there may be 100,000 areas."""
         areas = self._matcher.areas_for(scene)
         self._context.found.add(scene, needed=bool(areas))

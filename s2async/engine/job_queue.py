@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from s2async import geo
 from s2async.models import LONGEST_BATCH, Area, Job
+from s2async.scene_jobs import areas_of
 
 FEW: Final = 64
 """Number of jobs in a batch up to which its areas may be large. Such batches keep the order of the jobs."""
@@ -35,14 +38,21 @@ class _Entry:
 
     Args:
         key: equal for entries whose batches share files.
-        batches: the batches, at least one.
+        jobs: the jobs.
+        batches: positions of the jobs of each batch, at least one batch.
     """
 
-    def __init__(self, key: object, batches: Sequence[list[Job]]) -> None:
+    def __init__(self, key: object, jobs: Sequence[Job], batches: Iterable[Sequence[int]]) -> None:
         self.key = key
-        self.batches = deque(batches)
-        self.jobs = sum(map(len, batches))
-        """Number of jobs still in the entry."""
+        self._jobs = jobs
+        self._batches = deque(array("i", batch) for batch in batches)
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    def take(self) -> list[Job]:
+        """Take out the next batch."""
+        return [self._jobs[position] for position in self._batches.popleft()]
 
 
 class JobQueue:
@@ -114,8 +124,8 @@ class JobQueue:
             if not self._entries:
                 return [], False
             entry = self._entries[0]
-            taken = entry.batches.popleft()
-            if not entry.batches:
+            taken = entry.take()
+            if not entry:
                 self._entries.popleft()
             self._jobs -= len(taken)
             self._under_way += len(taken)
@@ -150,8 +160,7 @@ class JobQueue:
             self._filled.notify_all()
 
     def _entry(self, jobs: Sequence[Job]) -> _Entry:
-        parts = batches([job.area for job in jobs])
-        return _Entry(scene_of(jobs[0]), [[jobs[index] for index in part] for part in parts])
+        return _Entry(scene_of(jobs[0]), jobs, batches(areas_of(jobs)))
 
 
 class OverpassQueue(JobQueue):
@@ -164,7 +173,10 @@ class OverpassQueue(JobQueue):
     def _entry(self, jobs: Sequence[Job]) -> _Entry:
         of_areas = by_area(jobs)
         parts = batches([found[0].area for found in of_areas])
-        return _Entry(object(), [[job for index in part for job in of_areas[index]] for part in parts])
+        ordered = [[job for index in part for job in of_areas[index]] for part in parts]
+        ends = itertools.accumulate(map(len, ordered), initial=0)
+        batches_of = itertools.starmap(range, itertools.pairwise(ends))
+        return _Entry(object(), [*itertools.chain.from_iterable(ordered)], batches_of)
 
 
 # ---- batches ----------------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +16,7 @@ from s2async.engine.time_left import Outlook, TimeLeft
 from s2async.events import SearchReport
 from s2async.models import Job, Outcome, Scene, Status
 from s2async.net.accounting import Meter
+from s2async.scene_jobs import counted
 from s2async.state.records import Unheld
 from s2async.zonal.wanted import AreaValues
 
@@ -74,8 +73,8 @@ class Progress:
         """
         self.found += len(jobs)
         scenes: Counter[object] = Counter()
-        for scene, some in groupby(jobs, key=_scene_of):
-            scenes[_scene(scene)] += len(list(some))
+        for scene, number in counted(jobs):
+            scenes[_scene(scene)] += number
         self.outlook.tally.enter(scenes, resumed=resumed)
         if resumed:
             self.outlook.ahead = max(0, self.outlook.ahead - len(jobs))
@@ -105,9 +104,6 @@ class Progress:
     def time_left(self) -> TimeLeft | None:
         """Return how long the run will still take, or None if unknown. Should be called often."""
         return self.outlook.left(self.seconds, self.open)
-
-
-_scene_of = attrgetter("scene")
 
 
 def _scene(scene: Scene) -> tuple[str, str]:

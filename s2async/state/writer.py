@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from array import array
 from collections.abc import Collection, Sequence
 
 from s2async.causes import Cause
@@ -27,6 +28,7 @@ from s2async.models import (
     Status,
     Traffic,
 )
+from s2async.scene_jobs import SceneJobs
 from s2async.state import (
     answers,
     database,
@@ -261,7 +263,7 @@ class State(Folders, Bands):
         with database.state_errors(self.path):
             return items.known_jobs(self._db, wanted, self._area_of, selection, seconds())
 
-    def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
+    def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> SceneJobs:
         """Record a scene that a search returned, and its jobs: one job for each area that it may cover.
 
         A new edition of a known item (or other hrefs of its assets) reopens all its jobs and invalidates what was
@@ -286,7 +288,7 @@ class State(Folders, Bands):
         with self._writing() as db:
             known = db.execute(reader_sql.FIND_ITEM, (scene.collection, scene.id)).fetchone()
             if known is None and not areas:
-                return []
+                return SceneJobs(scene=scene, known=(), ids=array("q"), new_areas=(), alias="")
             if known is None:
                 item, again = items.add_item(db, scene, selection.measured), list[int]()
             else:
@@ -302,9 +304,9 @@ class State(Folders, Bands):
             opened = [job for job in again if packed.area_of(job) not in newer]
             found = items.jobs_of_item(db, opened, scene, self._area_of, selection, seconds())
             alias = items.alias_of(db, item, scene)
-            for job in jobs.add(db, item, [row for row in rows if row not in newer]):
-                found.append(Job(id=job, area=rows[packed.area_of(job)], scene=scene, alias=alias))
-        return found
+            added = array("q", jobs.add(db, item, [row for row in rows if row not in newer]))
+            new_areas = [rows[packed.area_of(job)] for job in added]
+        return SceneJobs(scene=scene, known=found, ids=added, new_areas=new_areas, alias=alias)
 
     def known_files(self, scene: Scene) -> tuple[FileFact, ...]:
         """Return the scene's files whose headers this run or an earlier run has read."""

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -431,7 +431,7 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
             await until(started)
         return await fetch(self, *args, **kwargs)
 
-    def add_and_tell(self: State, *args: Any, **kwargs: Any) -> list[Job]:
+    def add_and_tell(self: State, *args: Any, **kwargs: Any) -> Sequence[Job]:
         added = add_scene(self, *args, **kwargs)
         found.set()
         return added

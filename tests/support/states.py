@@ -145,7 +145,7 @@ def start(state: State, areas: Sequence[Area], selection: Selection = VISUAL) ->
 def add(
     state: State, scene: Scene, areas: Sequence[Area], selection: Selection = VISUAL, *, newest: bool = True
 ) -> list[Job]:
-    return state.add_scene(scene, areas, replace(selection, newest_only=newest))
+    return [*state.add_scene(scene, areas, replace(selection, newest_only=newest))]
 
 
 def open_jobs(state: State, limit: int = 500, *, selection: Selection = VISUAL, newest: bool = True) -> list[Job]:
