@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -33,9 +34,10 @@ class Tally:
 
     total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(STATUSES), np.int64))
     """Jobs that a place includes, without those replaced by a newer reprocessing."""
-    by_area: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    """Jobs of an area in all seasons, without those replaced by a newer reprocessing."""
-    answers: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    by_block: dict[int, NDArray[np.int32]] = field(default_factory=dict)
+    """Jobs of the areas of a block in all seasons, (BLOCK, STATUSES), without those replaced by a newer
+    reprocessing. An array for each of 100,000 areas would take 20 MB more."""
+    all_by_block: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     """The same, including those replaced."""
     by_place: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     """Like `total`, for each place that has a season."""
@@ -43,6 +45,11 @@ class Tally:
     """Rows of the items with a job that a place includes, by the job's status."""
     clear_days: int = 0
     """Number of days (UTC) with a saved job that a place includes, summed over areas."""
+
+    def of_area(self, area: int, *, replaced: bool = False) -> NDArray[np.int32] | None:
+        """Return the jobs of an area in all seasons, with or without those replaced; None if it has none."""
+        block = (self.all_by_block if replaced else self.by_block).get(area >> BITS)
+        return None if block is None else block[area % BLOCK]
 
 
 def tally(read: Read, *, newest: bool) -> Tally:
@@ -79,11 +86,10 @@ class _Plan:
 
     @classmethod
     def of(cls, read: Read, *, newest: bool) -> _Plan:
-        areas = list(read(sql.AREAS))
-        size = ((areas[-1][0] >> BITS) + 1) << BITS if areas else 0
+        areas = np.fromiter(chain.from_iterable(read(sql.AREAS)), np.int64).reshape(-1, 3)
+        size = ((int(areas[-1, 0]) >> BITS) + 1) << BITS if len(areas) else 0
         flags = np.zeros((2, size), bool)
-        for area, active, seasonal in areas:
-            flags[:, area] = active, seasonal
+        flags[:, areas[:, 0]] = areas[:, 1:].T
         wanted: dict[int, list[tuple[int, int, int]]] = {}
         for area, since, until in read(sql.WANTED_SHELVES):
             wanted.setdefault(area >> BITS, []).append((area % BLOCK, since, until))
@@ -128,14 +134,14 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
         for slot, since, until in plan.wanted[block]:
             wanted[:, slot] |= (sensed >= since) & (sensed < until)
     there = ~_replaced(plan, items, codes)
-    by_area, answers = np.zeros((2, BLOCK, len(STATUSES)), np.int64)
+    there_by_area, all_by_area = np.zeros((2, BLOCK, len(STATUSES)), np.int32)
     for column, (status, code) in enumerate(zip(STATUSES, _CODES, strict=True)):
         jobs = codes == code
         if not jobs.any():
             continue
         present = jobs & there
         found.total[column] += np.count_nonzero(present & wanted)
-        by_area[:, column], answers[:, column] = present.sum(axis=0), jobs.sum(axis=0)
+        there_by_area[:, column], all_by_area[:, column] = present.sum(axis=0), jobs.sum(axis=0)
         for place, slot, since, until in plan.places.get(block, ()):
             in_season = (sensed >= since) & (sensed < until)
             counts = found.by_place.setdefault(place, np.zeros(len(STATUSES), np.int64))
@@ -144,9 +150,7 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
         found.scenes[status].update(np.array(items)[of_status].tolist())
         if code == _SAVED:
             found.clear_days += _days(jobs & wanted, sensed)
-    for known, of_block in ((found.by_area, by_area), (found.answers, answers)):
-        slots = np.flatnonzero(active & of_block.any(axis=1)).tolist()
-        known.update((block << BITS | slot, of_block[slot]) for slot in slots)
+    found.by_block[block], found.all_by_block[block] = there_by_area, all_by_area
 
 
 def _replaced(plan: _Plan, items: Sequence[int], codes: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -85,7 +85,7 @@ class Totals(StateFile):
         found = self._tally(newest=selection.newest_only)
         areas = []
         for place, area, name, since, until in self._each(sql.PLACES_BY_NAME):
-            counted = found.by_area.get(area) if (since, until) == (FIRST, LAST) else found.by_place.get(place)
+            counted = found.of_area(area) if (since, until) == (FIRST, LAST) else found.by_place.get(place)
             start, end = season(since, until)
             areas.append(AreaCounts(name=name, by_status=_named(counted), start=start, end=end))
         return Counts(total=_named(found.total), areas=tuple(areas))
@@ -120,9 +120,9 @@ class Totals(StateFile):
         """Return the active areas that no raster read so far covers sufficiently for the rule; sorted by name."""
         shares: dict[int, float | None] = {}
         found = []
-        answers = self._tally().answers
-        for _, area, name, _, _ in self._all(sql.PLACES_BY_NAME):
-            if _is_never_held(answers.get(area)):
+        tallied = self._tally()
+        for _, area, name, _, _ in self._each(sql.PLACES_BY_NAME):
+            if _is_never_held(tallied.of_area(area, replaced=True)):
                 if area not in shares:
                     shares[area] = self._largest_share(area, rule)
                 found.append((name, area, shares[area]))
@@ -332,7 +332,7 @@ class Totals(StateFile):
         return run
 
 
-def _named(counts: NDArray[np.int64] | None) -> Mapping[str, int]:
+def _named(counts: NDArray[np.integer] | None) -> Mapping[str, int]:
     """Return counts of a tally by status, without zeros."""
     return {} if counts is None else _shared(*counts.tolist())
 
@@ -343,7 +343,7 @@ def _shared(*counts: int) -> Mapping[str, int]:
     return {str(status): jobs for status, jobs in zip(CODES, counts, strict=True) if jobs}
 
 
-def _is_never_held(counts: NDArray[np.int64] | None) -> bool:
+def _is_never_held(counts: NDArray[np.integer] | None) -> bool:
     """Return whether an area has no saved or cloudy job, and at least half are nodata or outside."""
     named = _named(counts)
     held = named.get(Status.SAVED, 0) + named.get(Status.CLOUDY, 0)
