@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from s2async.catalog import scattered
-from s2async.geo import KM_PER_DEGREE, boxes, copies, polygons
+from s2async.geo import KM_PER_DEGREE, copies, polygons
 from s2async.models import Area, Scene
 
 Span = tuple[datetime, datetime]
@@ -93,12 +93,12 @@ class Matcher:
     """Finds the areas that a scene covers, in an order in which neighbours are adjacent."""
 
     def __init__(self, areas: Sequence[Area]) -> None:
-        points = _points_inside(areas)
+        points, around = _points_and_boxes(areas)
         order = np.argsort(_z_order(points), kind="stable")
         self._areas = [areas[index] for index in order.tolist()]
         # A tree of 100,000 polygons would take 50 MB. Nearly all areas are decided by these 48 bytes each.
         self._points = points[order]
-        self._boxes = boxes(self._areas)
+        self._boxes = around[order]
         self._first, self._last = seasons(self._areas)
         self._prints = [area.fingerprint for area in self._areas]
         self._is_simple = len(set(self._prints)) == len(areas) and not any(
@@ -141,11 +141,15 @@ class Matcher:
         return np.concatenate([near[surely], *touching])
 
 
-def _points_inside(areas: Sequence[Area]) -> NDArray[np.float64]:
-    """Return (n, 2) longitude and latitude of a point inside each area."""
-    slices = (areas[start : start + _SLICE] for start in range(0, len(areas), _SLICE))
-    points = [shapely.get_coordinates(shapely.point_on_surface(polygons(some))) for some in slices]
-    return np.concatenate([np.zeros((0, 2)), *points])
+def _points_and_boxes(areas: Sequence[Area]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (n, 2) longitude and latitude of a point inside each area, and (n, 4) the box around it."""
+    points, around = np.zeros((len(areas), 2)), np.zeros((len(areas), 4))
+    for start in range(0, len(areas), _SLICE):
+        some = slice(start, start + _SLICE)
+        shapes = polygons(areas[some])
+        points[some] = shapely.get_coordinates(shapely.point_on_surface(shapes))
+        around[some] = shapely.bounds(shapes)
+    return points, around
 
 
 def parts_of(areas: Sequence[Area]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
