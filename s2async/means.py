@@ -296,7 +296,8 @@ def shortage(error: BaseException | None) -> LocalError | None:
         return LocalError(_SHORT[error.errno])
     if is_of_tls(error) and getattr(error, "reason", None) in _TLS_REASONS:
         return short_of_tls(str(error))
-    if type(error).__module__ == "_hashlib":  # OpenSSL could not provide a hash function
+    # OpenSSL could not provide a hash function; before Python 3.11.3, the error has no type of its own
+    if isinstance(error, ValueError) and (type(error).__module__ == "_hashlib" or str(error).startswith(_NO_HASH)):
         return LocalError(
             f"OpenSSL cannot be used ({error}): too little memory (ulimit -v), or its configuration "
             "(OPENSSL_CONF) is damaged"
@@ -376,5 +377,7 @@ _UNSAID: Final = SystemError, SyntaxError
 """Errors that result if a library, or Python's own compiler, gets no memory and does not report it."""
 _TLS_REASONS: Final = "MALLOC_FAILURE", "LIBRARY_HAS_NO_CIPHERS"
 """Reasons that OpenSSL gives if it gets no memory."""
+_NO_HASH: Final = "[digital envelope routines]"
+"""Begins the message of OpenSSL if it cannot provide a hash function."""
 _LOADER_WORDS: Final = ("failed to map segment", "cannot allocate", "cannot create shared object", "cannot apply")
 """Words of the dynamic loader's messages if there is not enough memory."""
