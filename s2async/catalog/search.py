@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -111,6 +112,16 @@ def plan(
                 Search(label=f"{who}, {days}", key=key, geometry=geometry, start=first, end=last, areas=ours)
             )
     return searches
+
+
+def expect_load() -> None:
+    """Prepare `load` in a thread: without this, it may print a warning about SOCKS proxies, which are not used.
+
+    requests hides this warning of urllib3 while it is imported. But the filters of warnings belong to the process:
+    rasterio changes them for each mask that it draws, and when it restores them in another thread at that moment,
+    the filter of requests is lost. A filter that was there before is restored as well.
+    """
+    warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
 
 
 def load() -> None:

@@ -51,6 +51,7 @@ class Feeder:
 
     def begin(self) -> None:
         """Start to plan the searches in a thread, while the state is prepared for the first search."""
+        search.expect_load()
         self._planning = asyncio.get_running_loop().run_in_executor(None, self._plan)
 
     async def feed(self, transport: Transport) -> None:

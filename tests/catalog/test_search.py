@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import json
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -529,3 +531,31 @@ def test_errors_of_our_own_are_not_swallowed() -> None:
     )
     with pytest.raises(RuntimeError, match="bug"):
         asyncio.run(search)
+
+
+LOADED_BESIDE_OTHERS = """
+import importlib.abc, sys, warnings
+from s2async.catalog import search
+
+if {expected}:
+    search.expect_load()
+before = warnings.filters[:]
+
+class Restore(importlib.abc.MetaPathFinder):
+    # what rasterio.features.rasterize does in another thread when it ends: the filters of its beginning return
+    def find_spec(self, name, path, target=None):
+        if name == "urllib3.contrib.socks":
+            warnings.filters[:] = before
+            warnings.filterwarnings("default", message="nothing")  # tells the interpreter that filters changed
+
+sys.meta_path.insert(0, Restore())
+sys.modules["socks"] = None  # as where PySocks is not installed
+search.load()
+"""
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_loading_in_a_thread_prints_nothing_whatever_other_threads_do_to_the_filters(expected: bool) -> None:
+    script = LOADED_BESIDE_OTHERS.format(expected=expected)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ("SOCKS" in done.stderr) is not expected
